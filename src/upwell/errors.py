@@ -1,0 +1,60 @@
+"""What can go wrong, in three kinds, and the exit code of each.
+
+1. A wrong command, a broken file, a spent budget is an `UpwellError`: it is raised, printed as
+   one message with a hint that can be pasted, and ends the process with the class's `exit_code`.
+2. A request that could not be served, an answer that could not be graded or a row that was turned
+   down is data (`Failure`, `Verdict.trouble`, `Reject`): it is written, counted and shown.
+3. Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class UpwellError(Exception):
+    """An error to show to the user: what went wrong and where, with the value, and how to mend it.
+
+    Args:
+        message: What went wrong, where, and the value that did it, in one or two lines.
+        hint: What to do about it; best a command or flag that can be pasted.
+    """
+
+    exit_code = 1
+    """1: the run ended with something owed missing."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\nhint: {self.hint}"
+
+
+class UsageError(UpwellError):
+    """The command or its input is wrong; nothing was begun, nothing written is lost."""
+
+    exit_code = 2
+
+
+class MissingExtra(UsageError):
+    """A package that this feature needs is not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the package `{package}`, which is not installed here",
+            f"pip install 'upwell[{extra}]'",
+        )
+
+
+class StorageError(UpwellError):
+    """A run directory could not be written (disk full, no permission). Complete rows are kept."""
+
+
+class EngineError(UpwellError):
+    """No request can be served any more; what was answered is on disk and the run can be resumed."""
+
+
+class BudgetSpent(UpwellError):
+    """A spending cap was reached. The run is resumable."""
+
+    exit_code = 3

@@ -1,0 +1,138 @@
+"""The nouns: one frozen record per kind of table row, and nothing that computes.
+
+Keys are content, never positions: the same question has the same id in every run on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all table rows: immutable, strict about unknown fields when decoded."""
+
+
+class Problem(Record, frozen=True, omit_defaults=True):
+    """A question with its reference answer."""
+
+    key: str
+    """`<benchmark>/<split>/<digest of the question>` (see `problem_id`), or the row's own id."""
+    question: str
+    answer: str
+    """The reference ("gold") answer as the grader is to read it, such as `18` or `\\frac{1}{2}`."""
+    solution: str | None = None
+    """Worked solution, where the set has one."""
+    source: str = ""
+    """Problem set name, such as `gsm8k`."""
+    split: str = ""
+    level: str | None = None
+    subject: str | None = None
+    parents: tuple[str, ...] = ()
+    """Keys of the problems this one was made from."""
+    tolerance: float | None = None
+    """Absolute tolerance that the benchmark itself publishes for this answer, if any."""
+
+    @property
+    def id(self) -> str:
+        """The key under its usual name."""
+        return self.key
+
+
+class Response(Record, frozen=True, omit_defaults=True):
+    """One completion that a model wrote for one problem."""
+
+    key: str
+    """`<problem key>#<index>`: the name of this draw in every table, for ever."""
+    problem: str
+    """Key of the problem."""
+    index: int
+    """Number of the draw, from 0."""
+    text: str
+    finish: Literal["stop", "length"]
+    """`stop`: ended by itself (end-of-sequence token or stop string); `length`: cut at the token limit."""
+    tokens: int
+    """Tokens generated, the end-of-sequence token included."""
+    seed: int
+    """The seed of this draw (see `draw_seed`)."""
+    logprob: float | None = None
+    """Mean log-probability per generated token under the model at temperature 1, in nats (<= 0)."""
+
+
+class Verdict(Record, frozen=True, omit_defaults=True):
+    """What the grader made of one response."""
+
+    key: str
+    """Key of the response."""
+    correct: bool | None
+    """True, False, or None where the grader could not tell (then `trouble` says why)."""
+    answer: str | None = None
+    """The answer found in the response, or None where there is none."""
+    tier: str = ""
+    """Which rule decided, such as `literal`, `numeric`, `symbolic`, `none` (no answer found)."""
+    trouble: str | None = None
+    """Why `correct` is None: `timeout`, `memory`, `crash`."""
+
+
+class Draft(Record, frozen=True, omit_defaults=True):
+    """A synthesized question, answer or solution before curation."""
+
+    key: str
+    method: str
+    question: str
+    answer: str
+    solution: str
+    parents: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    price: float = 0.0
+    """US dollars."""
+
+
+class Example(Record, frozen=True, omit_defaults=True):
+    """A training example in prompt-completion form."""
+
+    key: str
+    prompt: str
+    completion: str
+    problem: str
+    source: str = ""
+    lineage: tuple[str, ...] = ()
+
+
+class Reject(Record, frozen=True, omit_defaults=True):
+    """A row that a step turned down, and why."""
+
+    key: str
+    step: str
+    reason: str
+    rejected: str = ""
+    """What was rejected, as text."""
+
+
+class Failure(Record, frozen=True, omit_defaults=True):
+    """A request that got no usable reply. Owed again when the run is resumed."""
+
+    key: str
+    where: str
+    message: str
+    attempt: int = 1
+
+
+def problem_id(source: str, split: str, question: str) -> str:
+    """The key of a problem: benchmark, split and 64 bits of the question's SHA-256, whitespace folded."""
+    folded = " ".join(question.split())
+    return f"{source}/{split}/{hashlib.sha256(folded.encode()).hexdigest()[:16]}"
+
+
+def draw_key(problem: str, index: int) -> str:
+    """The key of draw `index` (from 0) of a problem."""
+    return f"{problem}#{index}"
+
+
+def draw_seed(run_seed: int, problem: str, index: int) -> int:
+    """The 63-bit seed of one draw, hashed (never added) so that no two draws of any run share a stream."""
+    text = f"{run_seed}\x1f{problem}\x1f{index}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
