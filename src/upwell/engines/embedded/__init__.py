@@ -1,0 +1,1 @@
+"""The default engine: PyTorch on this machine, prompts shared between their draws."""

@@ -1,0 +1,258 @@
+"""A lane: keeps every slot of one `SharedPrefixModel` busy with the next owed draw."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from upwell.engines.base import Reply, Request
+from upwell.engines.embedded.drawing import Rows, draw, token_logprobs, uniforms
+from upwell.engines.embedded.shared_prefix import Prefix, SharedPrefixModel
+
+End = Literal["stop", "length"]
+
+
+class Host(Protocol):
+    """What a lane needs of its engine."""
+
+    end_tokens: frozenset[int]
+    context: int
+    """Most tokens of prompt and response together."""
+    logprobs: bool
+
+    def encode(self, request: Request) -> list[int] | str: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def buffers(self, lane: int, max_new: int) -> SharedPrefixModel: ...
+
+
+class Work:
+    """Requests handed out to lanes: a prompt's draws go to one lane, so that it is prefilled once.
+
+    Pulls from the source only what a lane is about to start. Safe to use from several threads.
+    """
+
+    def __init__(self, requests: Iterable[Request], lanes: int) -> None:
+        self._source = iter(requests)
+        self._lanes = lanes
+        self._lock = threading.Lock()
+        self._ahead: Request | None = None
+        self._dry = False
+        self._left: deque[Request] = deque()
+
+    def take(self, most: int) -> deque[Request]:
+        """Up to `most` (at least 1) neighbouring requests with one prompt; empty when all are handed out."""
+        with self._lock:
+            if not self._left:
+                self._left = self._group(most)
+            # The last group of all is shared out, or one lane would work while the others watch.
+            share = len(self._left) if not self._dry else -(-len(self._left) // self._lanes)
+            return deque(self._left.popleft() for _ in range(min(share, most)))
+
+    def _group(self, most: int) -> deque[Request]:
+        group: deque[Request] = deque()
+        while len(group) < most:
+            if self._ahead is None:
+                self._ahead = next(self._source, None)
+                self._dry = self._ahead is None
+            if self._ahead is None or (group and _prompt(self._ahead) != _prompt(group[0])):
+                break
+            group.append(self._ahead)
+            self._ahead = None
+        if self._ahead is None and not self._dry:
+            self._ahead = next(self._source, None)
+            self._dry = self._ahead is None
+        return group
+
+
+def _prompt(request: Request) -> tuple[str, bool]:
+    return request.prompt, request.add_special_tokens
+
+
+class _Draw:
+    """A response being written."""
+
+    __slots__ = ("limit", "logprob", "prefix", "request", "tail", "tokens")
+
+    def __init__(self, request: Request, prefix: Prefix, context: int) -> None:
+        self.request = request
+        self.prefix = prefix
+        self.tokens: list[int] = []
+        self.logprob = 0.0
+        self.limit = min(request.sampling.max_tokens, context - prefix.length)
+        # A token may be as short as one byte of a stop string; a few more keep multi-byte characters whole.
+        self.tail = max((len(stop.encode()) for stop in request.sampling.stop), default=0) + 4
+
+
+class Lane:
+    """The draws in flight on one set of slots: draw i sits in slot i."""
+
+    def __init__(self, host: Host, number: int) -> None:
+        self.host = host
+        self.number = number
+        self.model: SharedPrefixModel | None = None
+        self.draws: list[_Draw] = []
+        self._rows: Rows | None = None
+        self._current: tuple[tuple[str, bool], Prefix] | None = None
+        """The prompt seen last: kept while the next request may want it too."""
+
+    def run(self, work: Work) -> Iterator[Reply]:
+        """Replies to everything that `work` hands out, in the order in which draws end."""
+        pending = work.take(1)
+        if not pending:
+            return
+        self.model = self.host.buffers(self.number, pending[0].sampling.max_tokens)
+        try:
+            while True:
+                yield from self._fill(pending, work)
+                if not self.draws:
+                    return
+                yield from self._step()
+        finally:
+            self._clear()
+
+    def _fill(self, pending: deque[Request], work: Work) -> Iterator[Reply]:
+        """Start owed draws until every slot is taken; answer those that end at once or cannot be served."""
+        assert self.model is not None
+        while len(self.draws) < self.model.slots:
+            fresh: list[_Draw] = []
+            while len(self.draws) + len(fresh) < self.model.slots:
+                if not pending:
+                    pending.extend(work.take(self.model.slots - len(self.draws) - len(fresh)))
+                if not pending:
+                    break
+                request = pending[0]
+                if request.sampling.max_tokens > self.model.max_new:
+                    if self.draws or fresh:
+                        break  # longer draws need longer buffers: let those in flight end first
+                    self._clear()
+                    self.model = self.host.buffers(self.number, request.sampling.max_tokens)
+                prefix = self._prefix(request, waiting=bool(self.draws or fresh))
+                if prefix is None:
+                    break
+                pending.popleft()
+                if isinstance(prefix, str):
+                    yield Reply(key=request.key, error=prefix)
+                else:
+                    prefix.users += 1  # holds the prompt until the first token is drawn
+                    fresh.append(_Draw(request, prefix, self.host.context))
+            if not fresh:
+                return
+            yield from self._start(fresh)
+
+    def _step(self) -> Iterator[Reply]:
+        """One token for every draw in flight."""
+        assert self.model is not None
+        newest = torch.tensor([d.tokens[-1] for d in self.draws], device=self.model.device)
+        logits = self.model.step(newest)
+        ended = self._extend(self.draws, logits)
+        if not ended:
+            return
+        self._rows = None
+        for slot in sorted(ended, reverse=True):
+            drawn = self.draws[slot]
+            self._let_go(self.model.vacate(slot))
+            last = len(self.draws) - 1
+            if slot != last:
+                self.model.move(last, slot)
+                self.draws[slot] = self.draws[last]
+            self.draws.pop()
+            yield self._reply(drawn, ended[slot])
+
+    def _clear(self) -> None:
+        """Leave the model with no draws and no prompts."""
+        assert self.model is not None
+        for slot in reversed(range(len(self.draws))):
+            self._let_go(self.model.vacate(slot))
+        self.draws.clear()
+        self._rows = None
+        if self._current is not None:
+            prefix, self._current = self._current[1], None
+            self._let_go(prefix)
+
+    def _start(self, fresh: list[_Draw]) -> Iterator[Reply]:
+        """Draw first tokens, which come from the prompts' own logits, and place what goes on."""
+        assert self.model is not None
+        logits = torch.cat([d.prefix.logits for d in fresh])
+        ended = self._extend(fresh, logits)
+        self._rows = None
+        for number, drawn in enumerate(fresh):
+            drawn.prefix.users -= 1
+            if number in ended:
+                self._let_go(drawn.prefix)
+                yield self._reply(drawn, ended[number])
+            else:
+                self.model.place(len(self.draws), drawn.prefix)
+                self.draws.append(drawn)
+
+    def _extend(self, draws: list[_Draw], logits: Tensor) -> dict[int, End]:
+        """Draw the next token of each; returns how those that ended did, by position."""
+        assert self.model is not None
+        rows = self._rows
+        if rows is None or draws is not self.draws:
+            rows = Rows([d.request.sampling for d in draws], self.model.device)
+            if draws is self.draws:
+                self._rows = rows
+        uniform = uniforms([d.request.seed for d in draws], [len(d.tokens) for d in draws])
+        tokens = draw(logits, rows, uniform)
+        logprobs = token_logprobs(logits, tokens).tolist() if self.host.logprobs else None
+        ended: dict[int, End] = {}
+        for number, (drawn, token) in enumerate(zip(draws, tokens.tolist(), strict=True)):
+            drawn.tokens.append(token)
+            if logprobs is not None:
+                drawn.logprob += logprobs[number]
+            if token in self.host.end_tokens or self._stopped(drawn):
+                ended[number] = "stop"
+            elif len(drawn.tokens) >= drawn.limit:
+                ended[number] = "length"
+        return ended
+
+    def _stopped(self, drawn: _Draw) -> bool:
+        stops = drawn.request.sampling.stop
+        if not stops:
+            return False
+        tail = self.host.decode(drawn.tokens[-drawn.tail :])
+        if not any(stop in tail for stop in stops):
+            return False
+        text = self.host.decode(drawn.tokens)
+        return any(stop in text for stop in stops)
+
+    def _reply(self, drawn: _Draw, finish: End) -> Reply:
+        text = self.host.decode(drawn.tokens)
+        cuts = [at for stop in drawn.request.sampling.stop if (at := text.find(stop)) >= 0]
+        return Reply(
+            key=drawn.request.key,
+            text=text[: min(cuts)] if cuts else text,
+            finish=finish,
+            tokens=len(drawn.tokens),
+            prompt_tokens=drawn.prefix.length,
+            logprob=drawn.logprob / len(drawn.tokens) if self.host.logprobs else None,
+        )
+
+    def _prefix(self, request: Request, waiting: bool) -> Prefix | str | None:
+        """The request's prompt in the pool; an error text; or None where it has to wait for room."""
+        assert self.model is not None
+        name = _prompt(request)
+        if self._current is not None:
+            if self._current[0] == name:
+                return self._current[1]
+            prefix, self._current = self._current[1], None
+            self._let_go(prefix)
+        ids = self.host.encode(request)
+        if isinstance(ids, str):
+            return ids
+        if not self.model.fits(len(ids)):
+            if waiting:
+                return None
+            return f"the prompt has {len(ids)} tokens, more than the memory set aside for prompts holds"
+        self._current = (name, self.model.prefill(ids))
+        return self._current[1]
+
+    def _let_go(self, prefix: Prefix) -> None:
+        assert self.model is not None
+        if prefix.users == 0 and (self._current is None or self._current[1] is not prefix):
+            self.model.release(prefix)

@@ -1,0 +1,136 @@
+"""Loading a checkpoint's weights, and proving on them that shared-prefix attention is the model's own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from upwell.engines.checkpoints import Checkpoint
+from upwell.engines.embedded.shared_prefix import SharedPrefixModel, route
+from upwell.errors import UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+"""Largest accepted relative distance (L2) between the logits of the two ways to run a model."""
+
+
+def load_model(checkpoint: Checkpoint, dtype: str, device: str) -> tuple[Any, str]:
+    """A model in evaluation mode with shared-prefix attention, and the name of its dtype.
+
+    Raises:
+        UsageError: unknown dtype or device, or a checkpoint that transformers cannot load.
+    """
+    place = _device(device)
+    if dtype == "auto":
+        dtype = "bfloat16" if _multiplies_bfloat16(place) else "float32"
+    if dtype not in DTYPES:
+        raise UsageError(f"no dtype `{dtype}`", f"one of: auto, {', '.join(DTYPES)}")
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                dtype=DTYPES[dtype],
+                attn_implementation=route(),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+    except (ValueError, OSError, KeyError, RuntimeError, AttributeError, ImportError) as error:
+        raise UsageError(
+            f"the model `{checkpoint.name}` in {checkpoint.folder} cannot be loaded: {str(error).splitlines()[0]}",
+            "a folder needs config.json, tokenizer files and *.safetensors weights of a transformers causal LM",
+        ) from None
+    model.eval().requires_grad_(False)
+    model.to(place)
+    if place.type == "cpu":
+        # Weights mapped from the file can be evicted and read again under memory pressure: copy them once.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
+    return model, dtype
+
+
+def self_check(model: Any, name: str) -> int:
+    """Run a few tokens both ways and compare the logits.
+
+    Returns:
+        Bytes of keys and values that one token of one response takes, all layers together.
+
+    Raises:
+        UsageError: the model does not route its attention through transformers' attention interface,
+            or attends in a way that shared prompts cannot reproduce.
+    """
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    ids = [(7 * i + 3) % vocabulary for i in range(9)]
+    device = next(model.parameters()).device
+    ours, own = model.config._attn_implementation, "eager"
+    try:
+        model.set_attn_implementation(own)
+        with torch.inference_mode():
+            expected = (
+                model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, 4:].float()
+            )
+    finally:
+        model.set_attn_implementation(ours)
+    shared = SharedPrefixModel(model, slots=2, max_new=8)
+    prefix = shared.prefill(ids[:5])
+    for slot in (0, 1):
+        shared.place(slot, prefix)
+    got = [prefix.logits[0].float()]
+    for token in ids[5:]:
+        got.append(shared.step(torch.tensor([token, token], device=device))[1].float())
+    distance = float((torch.stack(got) - expected).norm() / expected.norm())
+    if not distance <= _TOLERANCE[model.dtype]:
+        raise UsageError(
+            f"the model `{name}` ({type(model).__name__}) attends in a way that the embedded engine does not "
+            f"reproduce: its logits are {distance:.3g} off",
+            "serve it with vLLM or SGLang instead",
+        )
+    return shared.token_bytes()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"no device `{name}`", "one of: auto, cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"the embedded engine does not run on `{name}`", "one of: auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is visible here", "use --device cpu")
+    return device
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: on a CPU without native instructions it is emulated."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    flags = ""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back the progress bars and remarks of transformers; errors still raise."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
