@@ -19,7 +19,7 @@ import torch
 from upwell.engines.base import Reply, Request
 from upwell.engines.checkpoints import Checkpoint
 from upwell.engines.embedded.lane import Lane, Work
-from upwell.engines.embedded.loading import load_model, self_check
+from upwell.engines.embedded.loading import identity, load_model, self_check
 from upwell.engines.embedded.shared_prefix import SharedPrefixModel
 from upwell.errors import EngineError, UpwellError, UsageError
 
@@ -87,7 +87,7 @@ class EmbeddedEngine:
         self._buffers: dict[int, SharedPrefixModel] = {}
         self._planning = threading.Lock()
         self._planned: dict[int, tuple[int, int]] = {}
-        self.identity = f"embedded:{checkpoint.name}@{checkpoint.digest[:12]}/{self.dtype}"
+        self.identity = identity(checkpoint, self.dtype, device)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """One reply per request, in the order in which draws end.

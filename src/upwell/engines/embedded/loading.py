@@ -24,11 +24,7 @@ def load_model(checkpoint: Checkpoint, dtype: str, device: str) -> tuple[Any, st
     Raises:
         UsageError: unknown dtype or device, or a checkpoint that transformers cannot load.
     """
-    place = _device(device)
-    if dtype == "auto":
-        dtype = "bfloat16" if _multiplies_bfloat16(place) else "float32"
-    if dtype not in DTYPES:
-        raise UsageError(f"no dtype `{dtype}`", f"one of: auto, {', '.join(DTYPES)}")
+    place, dtype = _placed(dtype, device)
     from transformers import AutoModelForCausalLM
 
     try:
@@ -53,6 +49,11 @@ def load_model(checkpoint: Checkpoint, dtype: str, device: str) -> tuple[Any, st
         for parameter in model.parameters():
             parameter.data = parameter.data.clone()
     return model, dtype
+
+
+def identity(checkpoint: Checkpoint, dtype: str, device: str) -> str:
+    """What an engine on this checkpoint calls itself, without loading the weights."""
+    return f"embedded:{checkpoint.name}@{checkpoint.digest[:12]}/{_placed(dtype, device)[1]}"
 
 
 def self_check(model: Any, name: str) -> int:
@@ -92,6 +93,16 @@ def self_check(model: Any, name: str) -> int:
             "serve it with vLLM or SGLang instead",
         )
     return shared.token_bytes()
+
+
+def _placed(dtype: str, device: str) -> tuple[torch.device, str]:
+    """The device and the dtype's name, with `auto` decided."""
+    place = _device(device)
+    if dtype == "auto":
+        dtype = "bfloat16" if _multiplies_bfloat16(place) else "float32"
+    if dtype not in DTYPES:
+        raise UsageError(f"no dtype `{dtype}`", f"one of: auto, {', '.join(DTYPES)}")
+    return place, dtype
 
 
 def _device(name: str) -> torch.device:

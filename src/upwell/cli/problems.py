@@ -1,0 +1,175 @@
+"""The verb on problem sets: list them, check them, show one problem as a model sees it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from upwell.measurement.gold import Miss
+    from upwell.problems import Card
+
+app = App(
+    name="problems",
+    help="List, check and show problem sets.",
+    help_format="plaintext",
+    default_parameter=Parameter(negative_iterable=()),
+)
+
+
+@app.default
+def known() -> int:
+    """List the known problem sets: rows, where their files are, licence and source."""
+    from rich.table import Table
+
+    from upwell import problems
+    from upwell.cli.tables import console
+    from upwell.problems import benchmarks
+
+    folder = benchmarks.data_folder(None)
+    table = Table(title="Known problem sets", title_justify="left", title_style="bold")
+    for column in ("name", "rows", "here", "licence", "source"):
+        table.add_column(
+            column, overflow="fold" if column == "source" else "ellipsis", no_wrap=column != "source"
+        )
+    for card in problems.cards():
+        rows = ", ".join(f"{split} {count:,}" for split, count in _rows(card).items()) or "?"
+        here = "yes" if folder is not None and any((folder / f.path).exists() for f in card.files) else "no"
+        table.add_row(card.name, rows, here, card.licence, card.url)
+    console().print(table)
+    where = (
+        f"UPWELL_DATA is {folder}" if folder else "UPWELL_DATA is not set: files are looked for on the hub"
+    )
+    sys.stdout.write(
+        f"{where}\nalso: procedural:<reasoning-gym task>, and any JSONL, JSON, CSV or Parquet file\n"
+    )
+    return 0
+
+
+@app.command
+def check(
+    *names: str, split: str = "test", limit: int | None = None, field: tuple[str, ...] = (), show: int = 20
+) -> int:
+    """Check sets: rows against what is known of the files, and every gold answer against the grader.
+
+    Each gold answer is fed back as a response (the worked solution where there is one), with the
+    identical-text tier switched off; those that do not come back correct are listed.
+
+    Parameters
+    ----------
+    names
+        Sets or files; all known sets by default. Those without files here are skipped, with the reason.
+    split
+        Split of named sets.
+    limit
+        Check this many problems.
+    field
+        For a file, FIELD=COLUMN. Repeatable.
+    show
+        List this many misses and faults per set at most.
+    """
+    from rich.table import Table
+
+    from upwell import problems
+    from upwell.cli.tables import console
+    from upwell.cli.terminal import Terminal
+    from upwell.errors import UsageError
+    from upwell.measurement.gold import check_golds
+    from upwell.measurement.settings import ProblemSettings
+
+    table = Table(title="Golds fed back to the grader", title_justify="left", title_style="bold")
+    for column in ("set", "problems", "correct", "share", "accepted by tier"):
+        table.add_column(column, justify="right" if column in ("problems", "correct", "share") else "left")
+    skipped: list[str] = []
+    details: list[str] = []
+    for name in names or tuple(problems.names()):
+        settings = ProblemSettings(problems=name, split=split, limit=limit, field=field)
+        try:
+            found = problems.load(name, split=split, limit=limit, fields=settings.fields())
+        except UsageError as error:
+            if names:
+                raise
+            skipped.append(f"{name}: {error.message}")
+            continue
+        with Terminal() as terminal:
+            checked = check_golds(found, terminal)
+        tiers = ", ".join(f"{tier} {count:,}" for tier, count in checked.tiers.most_common())
+        share = f"{100 * checked.correct / checked.problems:.2f} %"
+        table.add_row(name, f"{checked.problems:,}", f"{checked.correct:,}", share, tiers)
+        faults = [str(fault) for fault in problems.validate(found)]
+        details += [f"{name}: {line}" for line in _first(faults, show)]
+        details += [f"{name}: {line}" for line in _first([_miss(miss) for miss in checked.misses], show)]
+    console().print(table)
+    for line in details:
+        sys.stdout.write(line + "\n")
+    for line in skipped:
+        sys.stdout.write(f"skipped {line}\n")
+    return 0
+
+
+@app.command
+def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
+    """Show one problem exactly as a model sees it, special tokens visible.
+
+    Parameters
+    ----------
+    key
+        Key of a problem, as in a run's problems.jsonl, such as gsm8k/test/1f2e3d4c5b6a7980; or the name of a
+        set, for its first problem.
+    prompt
+        Prompt template by name; auto is the model's own chat template, or `plain` where it has none.
+    model
+        Model whose tokenizer and chat template are used; smollm2-135m-instruct by default.
+    """
+    from upwell import problems
+    from upwell.engines.checkpoints import resolve
+    from upwell.measurement.plan import template_for
+    from upwell.measurement.settings import DEFAULT_MODEL
+
+    whole = "/" not in key or (key.startswith("procedural:") and key.count("/") == 0)
+    problem = problems.load(key, limit=1).problems[0] if whole else problems.find(key)
+    checkpoint = resolve(model or DEFAULT_MODEL, say=_say)
+    template = template_for(prompt, checkpoint, _say)
+    text = template.render(problem.question)
+    tokenizer = checkpoint.tokenizer()
+    ids = tokenizer(text, add_special_tokens=template.add_special_tokens)["input_ids"]
+    seen = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    _say(
+        f"{problem.key}: prompt {template.name}@{template.digest[:12]}, {len(ids)} tokens of {checkpoint.name}, "
+        f"answer {problem.answer}"
+    )
+    for stop in template.stop:
+        _say(f"stops at {stop!r}")
+    sys.stdout.write(seen + "\n")
+    return 0
+
+
+def _rows(card: Card) -> dict[str, int]:
+    counted: dict[str, int] = dict(card.published)
+    for file in card.files:
+        if file.rows is not None:
+            known = sum(f.rows or 0 for f in card.files_of(file.split))
+            counted[file.split] = known
+    return counted
+
+
+def _miss(miss: Miss) -> str:
+    how = "literal only" if miss.literal else f"tier {miss.verdict.tier}"
+    if miss.verdict.trouble:
+        how += f", {miss.verdict.trouble}"
+    return f"{miss.problem.key}: gold `{_short(miss.problem.answer)}` read as `{_short(miss.verdict.answer or '')}` ({how})"
+
+
+def _first(lines: list[str], most: int) -> list[str]:
+    return lines[:most] + ([f"and {len(lines) - most:,} more"] if len(lines) > most else [])
+
+
+def _short(text: str, most: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")

@@ -1,0 +1,161 @@
+"""Equations, inequalities, ratios: what is only a label, what has a value, what is a relation to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from upwell.grading.answers import Answer
+from upwell.grading.evaluate import Evaluator, has_name, names
+from upwell.grading.leaves import formula, leaf
+from upwell.grading.lexer import Token, Unreadable
+from upwell.grading.parser import difference, number
+from upwell.grading.runs import CLOSING, OPENING, is_op, partner, split, top_level
+
+Reader = Callable[[Sequence[Token]], Answer]
+"""Reads the answer in a run of tokens, whatever its structure."""
+
+_EQUALITIES = frozenset(("=", "\\approx", "\\equiv", "\\sim", "\\simeq"))
+_INEQUALITIES = frozenset(("<", ">", "\\le", "\\ge"))
+_RELATIONS = _EQUALITIES | _INEQUALITIES | {"\\ne"}
+_FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
+_OPERATORS = frozenset(("+", "-", "*", "/", "^", "!"))
+
+
+def related(run: Sequence[Token], inner: Reader) -> Answer | None:
+    """The answer in a run with a relation or a colon at its top level, or None where there is none."""
+    marks = [token.text for token in top_level(run) if token.kind in ("op", "cmd")]
+    relations = [mark for mark in marks if mark in _RELATIONS]
+    if not relations:
+        return _ratio(run) if ":" in marks else None
+    pieces = split(run, lambda token: token.kind in ("op", "cmd") and token.text in _RELATIONS)
+    if not all(pieces):
+        raise Unreadable("a relation without a side")
+    if _EQUALITIES.issuperset(relations):
+        return _equated(pieces, inner)
+    if relations == ["\\ne"]:
+        return Answer("relation", "\\ne", None, tuple(leaf(piece) for piece in pieces))
+    if _INEQUALITIES.issuperset(relations):
+        return _ordered(pieces, relations)
+    raise Unreadable("a mixed chain of relations")
+
+
+def assigned_name(run: Sequence[Token]) -> str | None:
+    """The name that `x = ...` assigns to, if the run is of that form."""
+    pieces = split(run, is_op("="))
+    if len(pieces) == 1 or not is_label(pieces[0]):
+        return None
+    return "".join(token.text for token in pieces[0] if token.text not in "{}")
+
+
+def is_label(run: Sequence[Token]) -> bool:
+    """Whether the left side of `=` only names what is on the right: `x`, `f(x)`, `AB`, `(x, y)`, a text.
+
+    `2x`, `x + y` and `xy` are no labels: with them an equation says more than its right side.
+    """
+    depth, named = 0, False
+    for token in run:
+        depth += (token.text in OPENING) - (token.text in CLOSING)
+        if token.kind in ("word", "text", "name"):
+            named = True
+        computed = depth == 0 and (token.text in _OPERATORS or (token.kind == "num" and not named))
+        if computed or (token.kind == "fn" and token.text not in ("det", "max", "min")):
+            return False
+    if len(run) > 1 and run[0].kind == "name" and run[0].text.islower() and run[0].text != "m":
+        return run[1].text in ("_", "'", ",") or _is_application(run)
+    return True
+
+
+def _is_application(run: Sequence[Token]) -> bool:
+    """Whether the run is one name and brackets from there to its end: `f(x)`, `f^{-1}(x)` being none."""
+    return run[1].text == "(" and partner(run, 1) == len(run) - 1
+
+
+def _is_name(run: Sequence[Token]) -> bool:
+    """Whether the run is one variable, subscripts and primes included."""
+    if not run or run[0].kind != "name":
+        return False
+    return len(run) == 1 or (
+        run[1].text in ("_", "'")
+        and all(token.kind in ("name", "num") or token.text in ("_", "{", "}", "'") for token in run[1:])
+    )
+
+
+def _ratio(run: Sequence[Token]) -> Answer:
+    return Answer("ratio", "", None, tuple(leaf(piece) for piece in split(run, is_op(":")) if piece))
+
+
+# -- equations
+
+
+def _equated(pieces: list[Sequence[Token]], inner: Reader) -> Answer:
+    """`x = 5` and `2 + 3 = 5` are 5; `y = x + 1` and `2x + y = 3` are equations."""
+    left, right = pieces[0], pieces[-1]
+    if len(pieces) > 2:
+        return inner(right)
+    if not is_label(left) and _is_name(right):
+        left, right = right, left
+    if not is_label(left):
+        first, second = formula(left), formula(right)
+        if not has_name(first) and not has_name(second):
+            return leaf(right)
+        return Answer("equation", "", difference(first, second))
+    value = inner(right)
+    if _is_name(left) and value.kind == "formula" and value.node is not None and has_name(value.node):
+        name = formula(left)
+        if str(name.value) not in names(value.node):
+            return Answer("equation", "", difference(name, value.node), (), (str(name.value),))
+    return value
+
+
+# -- inequalities
+
+
+def _ordered(pieces: list[Sequence[Token]], relations: list[str]) -> Answer:
+    """Inequalities between one variable and constants as intervals, others as their sides in rising order."""
+    if len({relation in ("<", "\\le") for relation in relations}) > 1:
+        raise Unreadable("inequalities of both directions")
+    if len(pieces) == 2:
+        half = _half_line(pieces, relations[0])
+        if half is not None:
+            return half
+    if relations[0] in (">", "\\ge"):
+        pieces, relations = pieces[::-1], [_FLIPPED[relation] for relation in reversed(relations)]
+    sides = tuple(leaf(piece) for piece in pieces)
+    if len(pieces) == 3 and is_label(pieces[1]) and not _has_names(sides[0]) and not _has_names(sides[2]):
+        brackets = "(["[relations[0] == "\\le"] + ")]"[relations[1] == "\\le"]
+        return Answer("tuple", brackets, None, (sides[0], sides[2]))
+    return Answer("relation", " ".join(relations), None, sides)
+
+
+def _has_names(answer: Answer) -> bool:
+    return answer.node is not None and has_name(answer.node)
+
+
+def _half_line(pieces: list[Sequence[Token]], relation: str) -> Answer | None:
+    """`x < c`, or `a x + b < c` with one variable, as an interval."""
+    sides = [leaf(piece) for piece in pieces]
+    for at in (0, 1):
+        end = sides[1 - at]
+        if is_label(pieces[at]) and end.node is not None and not _has_names(end):
+            return _ray(end, relation if at == 0 else _FLIPPED[relation])
+    if sides[0].node is None or sides[1].node is None:
+        return None
+    variables = names(sides[0].node) | names(sides[1].node)
+    if len(variables) != 1:
+        return None
+    gap, (name,) = difference(sides[0].node, sides[1].node), variables
+    at_0, at_1, at_2 = (Evaluator(values={name: Fraction(x)})(gap) for x in (0, 1, 2))
+    if not (isinstance(at_0, Fraction) and isinstance(at_1, Fraction) and isinstance(at_2, Fraction)):
+        return None
+    slope = at_1 - at_0
+    if slope == 0 or at_2 - at_1 != slope:
+        return None
+    return _ray(Answer("number", "", number(-at_0 / slope)), relation if slope > 0 else _FLIPPED[relation])
+
+
+def _ray(end: Answer, relation: str) -> Answer:
+    closed = relation in ("\\le", "\\ge")
+    if relation in ("<", "\\le"):
+        return Answer("tuple", "(" + ")]"[closed], None, (Answer("text", "-oo"), end))
+    return Answer("tuple", "(["[closed] + ")", None, (end, Answer("text", "oo")))

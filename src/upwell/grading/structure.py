@@ -1,0 +1,137 @@
+"""The structure of an answer: lists, sets, tuples, intervals, unions, matrices, down to leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from upwell.grading.answers import Answer, listing
+from upwell.grading.leaves import leaf
+from upwell.grading.lexer import Token, Unreadable
+from upwell.grading.notation import NEW_ROW
+from upwell.grading.relations import assigned_name, is_label, related
+from upwell.grading.runs import OPENING, is_and, is_op, partner, split, top_level
+
+MAX_ITEMS = 400
+MAX_DEPTH = 12
+_LINES = frozenset(("aligned", "align", "align*", "cases", "gathered", "split", "equation", "equation*"))
+_ARROWS = frozenset(("\\Rightarrow", "\\Leftrightarrow", "\\rightarrow", "\\to", "\\therefore"))
+
+
+def structure(run: Sequence[Token], depth: int = 0) -> Answer:
+    """The answer in a run of tokens. Raises `Unreadable` where it is no mathematics."""
+    if depth > MAX_DEPTH:
+        raise Unreadable("nested too deeply")
+    run = _stripped(run)
+    if not run:
+        raise Unreadable("nothing there")
+    for _ in range(200):
+        if len(run) < 3 or run[0].text != "(" or partner(run, 0) != len(run) - 1 or _has_comma(run[1:-1]):
+            break
+        run = run[1:-1]
+    return (
+        _matrix(run, depth)
+        or _listed(run, depth)
+        or _united(run, depth)
+        or related(run, lambda piece: structure(piece, depth + 1))
+        or _enclosed(run, depth)
+        or leaf(run)
+    )
+
+
+def _has_comma(run: Sequence[Token]) -> bool:
+    return any(token.text in (",", ";") for token in top_level(run))
+
+
+def _stripped(run: Sequence[Token]) -> Sequence[Token]:
+    """The run without separators at its ends and without braces or arrows that only wrap it."""
+    while run and (run[-1].text in (",", ";", ".", ":") or (is_and(run[-1]) and len(run) > 1)):
+        run = run[:-1]
+    while run and (
+        run[0].text in (",", ";", ":", "\\approx", "=", "\\therefore") or (is_and(run[0]) and len(run) > 1)
+    ):
+        run = run[1:]
+    arrows = split(run, lambda token: token.text in _ARROWS)
+    if len(arrows) > 1 and arrows[-1]:
+        run = arrows[-1]
+    while len(run) > 2 and run[0].text == "{" and partner(run, 0) == len(run) - 1:
+        run = run[1:-1]
+    return run
+
+
+def _matrix(run: Sequence[Token], depth: int) -> Answer | None:
+    if run[0].kind != "env" or run[-1].text != f"/{run[0].text}":
+        return None
+    inner = run[1:-1]
+    if run[0].text in ("array", "tabular") and inner and inner[0].text == "{":
+        inner = inner[partner(inner, 0) + 1 :]
+    if run[0].text in _LINES:
+        return structure([token for token in inner if token.text != "&"], depth + 1)
+    rows = [line for line in split(inner, is_op(NEW_ROW)) if line]
+    if len(rows) > MAX_ITEMS:
+        raise Unreadable("a matrix too large")
+    cells = [[structure(cell, depth + 1) for cell in split(row, is_op("&"))] for row in rows]
+    if not cells or len({len(row) for row in cells}) != 1:
+        raise Unreadable("a ragged matrix")
+    return Answer("matrix", "", None, tuple(Answer("tuple", "()", None, tuple(row)) for row in cells))
+
+
+def _listed(run: Sequence[Token], depth: int) -> Answer | None:
+    for at in (is_op(";", NEW_ROW), is_and, is_op(",")):
+        pieces = [piece for piece in split(run, at) if piece]
+        if len(pieces) > MAX_ITEMS:
+            raise Unreadable("a list too long")
+        if len(pieces) > 1:
+            if any(piece[0].text == "..." for piece in pieces):
+                raise Unreadable("an elided list")
+            if run[-1].text != "," and all(_is_working(piece) for piece in pieces):
+                return structure(pieces[-1], depth + 1)
+            return listing(
+                [structure(piece, depth + 1) for piece in pieces], [assigned_name(p) for p in pieces]
+            )
+    return None
+
+
+def _is_working(run: Sequence[Token]) -> bool:
+    """Whether a piece is a line of arithmetic such as `50 - 5 = 45`, of which the last gives the answer."""
+    sides = split(run, is_op("="))
+    return (
+        len(sides) > 1 and any(t.kind == "num" for t in sides[0]) and not any(t.kind == "name" for t in run)
+    )
+
+
+def _united(run: Sequence[Token], depth: int) -> Answer | None:
+    member = split(run, is_op("\\in"))
+    if len(member) == 2 and member[0]:
+        if not is_label(member[0]):
+            raise Unreadable("membership of a formula")
+        return structure(member[1], depth + 1)
+    pieces = split(run, is_op("\\cup"))
+    if len(pieces) == 1:
+        return None
+    items = [structure(piece, depth + 1) for piece in pieces]
+    if all(item.kind in ("set", "list") for item in items):
+        return Answer("set", "", None, tuple(x for item in items for x in item.items))
+    return Answer("union", "", None, tuple(items))
+
+
+def _enclosed(run: Sequence[Token], depth: int) -> Answer | None:
+    opening, closing = run[0].text, run[-1].text
+    if opening not in OPENING or partner(run, 0) != len(run) - 1 or len(run) < 2:
+        return None
+    inner = run[1:-1]
+    if opening in ("\\{", "{"):
+        if not inner:
+            return Answer("set")
+        if len(split(inner, is_op("|", ":"))) > 1:
+            raise Unreadable("a set-builder")
+        items = [structure(piece, depth + 1) for piece in split(inner, is_op(",", ";")) if piece]
+        return Answer("set", "", None, listing(items).items)
+    if opening not in ("(", "[", "\\langle"):
+        return None
+    pieces = split(inner, is_op(",", ";"))
+    if len(pieces) == 1:
+        return structure(inner, depth + 1) if inner else Answer("tuple", "()")
+    brackets = "()" if opening == "\\langle" else opening + closing
+    if len(pieces) > MAX_ITEMS or not all(pieces):
+        raise Unreadable("no tuple")
+    return Answer("tuple", brackets, None, tuple(structure(piece, depth + 1) for piece in pieces))

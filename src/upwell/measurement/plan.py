@@ -1,0 +1,108 @@
+"""What a run is to hold: problems, prompt, model and sampling, worked out before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from upwell import problems, prompts
+from upwell.engines.base import Request, Sampling
+from upwell.engines.checkpoints import Checkpoint
+from upwell.measurement.settings import ProblemSettings, SampleSettings
+from upwell.problems import ProblemSet
+from upwell.records import Problem, draw_key, draw_seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A set of problems with the way they are asked."""
+
+    problem_set: ProblemSet
+    template: prompts.Template
+    sampling: Sampling
+    samples: int
+    seed: int
+
+    def owed(self, done: set[str]) -> Iterator[Request]:
+        """Requests for the draws that are not done, those of one problem together."""
+        for problem in self.problem_set:
+            prompt: str | None = None
+            for index in range(self.samples):
+                key = draw_key(problem.key, index)
+                if key in done:
+                    continue
+                if prompt is None:
+                    prompt = self.template.render(problem.question)
+                yield Request(
+                    key=key,
+                    prompt=prompt,
+                    add_special_tokens=self.template.add_special_tokens,
+                    seed=draw_seed(self.seed, problem.key, index),
+                    sampling=self.sampling,
+                )
+
+    def fingerprint(self, model: str) -> dict[str, Any]:
+        """What decides what a response means. `model` names the engine, the weights and the dtype."""
+        return {
+            "problems": self.problem_set.name,
+            "split": self.problem_set.split,
+            "model": model,
+            "prompt": f"{self.template.name}@{self.template.digest[:12]}",
+            "seed": self.seed,
+            **msgspec.to_builtins(self.sampling),
+        }
+
+
+def load_problems(settings: ProblemSettings) -> ProblemSet:
+    """The problem set of the settings."""
+    return problems.load(
+        settings.problems, split=settings.split, limit=settings.limit, fields=settings.fields()
+    )
+
+
+def template_for(name: str, checkpoint: Checkpoint | None, say: Callable[[str], None]) -> prompts.Template:
+    """The prompt template of a name, with the model's chat template where it needs one."""
+    chat = chat_of(checkpoint) if checkpoint is not None else None
+    if name == "auto":
+        name = "chat" if chat is not None else "plain"
+        if chat is None and checkpoint is not None:
+            say(f"{checkpoint.name} has no chat template: using the prompt `plain`")
+    return prompts.get(name, chat=chat, examples=_train_problems)
+
+
+def chat_of(checkpoint: Checkpoint) -> prompts.Chat | None:
+    """A checkpoint's chat template as prompts want it."""
+    source = checkpoint.chat_template()
+    if source is None:
+        return None
+    return prompts.Chat(
+        template=source,
+        bos_token=checkpoint.special_token("bos_token"),
+        eos_token=checkpoint.special_token("eos_token"),
+        where=checkpoint.name,
+    )
+
+
+def plan(settings: SampleSettings, problem_set: ProblemSet, template: prompts.Template) -> Plan:
+    """The plan of the settings."""
+    return Plan(
+        problem_set=problem_set,
+        template=template,
+        sampling=Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            min_p=settings.min_p,
+            max_tokens=settings.max_tokens,
+            stop=tuple(dict.fromkeys((*template.stop, *settings.stop))),
+        ),
+        samples=settings.samples,
+        seed=settings.seed,
+    )
+
+
+def _train_problems(name: str) -> tuple[Problem, ...]:
+    return problems.load(name, split="train").problems

@@ -1,0 +1,141 @@
+"""The settings of sampling, grading and measuring: flags, help, manifest and Python all come from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from upwell.errors import UsageError
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemSettings:
+    """Which problems."""
+
+    problems: str
+    """Problem set: a name (`upwell problems`), procedural:<reasoning-gym task>, or a JSONL, JSON, CSV or Parquet file."""
+    split: str = "test"
+    """Split of a named set."""
+    limit: int | None = None
+    """Take this many problems: a fixed random subset that grows with the limit. All by default."""
+    field: tuple[str, ...] = ()
+    """For a file, FIELD=COLUMN: which column holds question, answer, solution, level, subject or id. Repeatable."""
+
+    def fields(self) -> dict[str, str]:
+        """`field` as a mapping.
+
+        Raises:
+            UsageError: an entry is not of the form FIELD=COLUMN, or names a field twice.
+        """
+        found: dict[str, str] = {}
+        for entry in self.field:
+            name, equals, column = entry.partition("=")
+            if not (name and equals and column):
+                raise UsageError(
+                    f"--field takes FIELD=COLUMN, not `{entry}`",
+                    "--field question=COLUMN --field answer=COLUMN",
+                )
+            if name in found:
+                raise UsageError(f"--field names `{name}` twice", "name each field once")
+            found[name] = column
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(ProblemSettings):
+    """How responses are drawn, and from what."""
+
+    out: str
+    """Run directory. The same command on the same directory resumes it."""
+    model: str = DEFAULT_MODEL
+    """Model: smollm2-135m-instruct, a local checkpoint folder, or a hub name (owner/name[@revision])."""
+    prompt: str = "auto"
+    """Prompt template by name; auto is the model's own chat template, or `plain` where it has none."""
+    samples: int = 16
+    """Responses per problem. Raising it later adds to the same run."""
+    temperature: float = 0.7
+    """Sampling temperature; 0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus sampling: keep the most likely tokens that reach this probability; 1 keeps all."""
+    top_k: int = 0
+    """Keep this many most likely tokens; 0 keeps all."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this share of the most likely one; 0 drops none."""
+    max_tokens: int = 512
+    """Most tokens that one response may have."""
+    stop: tuple[str, ...] = ()
+    """Stop string, besides those of the prompt template. Repeatable."""
+    seed: int = 0
+    """Seed of the run; every draw has its own, hashed from this, its problem and its number."""
+    dtype: str = "auto"
+    """float32, bfloat16, or auto: bfloat16 where the processor multiplies it natively."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto."""
+    slots: int | None = None
+    """Draws in flight at most; by default as many as are worth it and fit into memory."""
+    memory_gb: float | None = None
+    """GiB that draws in flight may take; by default a share of what is free."""
+    threads: int | None = None
+    """CPU threads; all cores by default."""
+    logprobs: bool = False
+    """Also record each response's mean log-probability."""
+
+    def __post_init__(self) -> None:
+        for flag, value, good, range_ in (
+            ("samples", self.samples, self.samples >= 1, "1 or more"),
+            ("max-tokens", self.max_tokens, self.max_tokens >= 1, "1 or more"),
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 (greedy) or more"),
+            ("top-p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1"),
+            ("min-p", self.min_p, 0 <= self.min_p < 1, "0 or more, below 1"),
+            ("top-k", self.top_k, self.top_k >= 0, "0 (all) or more"),
+            ("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more"),
+        ):
+            if not good:
+                raise UsageError(f"--{flag} is {value}, but has to be {range_}", f"--{flag} {_example(flag)}")
+        if any(not stop for stop in self.stop):
+            raise UsageError("--stop is empty, which would stop at once", "leave --stop out")
+        if self.temperature == 0 and (self.top_p, self.top_k, self.min_p) != (1.0, 0, 0.0):
+            raise UsageError(
+                "--top-p, --top-k and --min-p do nothing at temperature 0",
+                "drop them, or raise --temperature",
+            )
+        if self.temperature == 0 and self.samples > 1:
+            raise UsageError(
+                f"at temperature 0 all {self.samples} samples of a problem would be the same",
+                "--samples 1, or raise --temperature",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grading:
+    """How answers are found and compared."""
+
+    style: str = "auto"
+    """Where in a response the answer is looked for: auto, boxed, xwin-strict, xwin-flex, gsm8k, last-number."""
+    workers: int | None = None
+    """Worker processes for symbolic comparison; one per core by default."""
+    timeout: float = 5.0
+    """Seconds that one symbolic comparison may take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureSettings(Grading, SampleSettings):
+    """Sampling, grading and metrics in one run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeSettings(Grading):
+    """Grading the responses of a run anew."""
+
+    run: str
+    """Run directory with responses."""
+    out: str | None = None
+    """Run directory for the verdicts; by default they go beside the responses."""
+
+
+def _example(flag: str) -> str:
+    return {"temperature": "0.7", "top-p": "0.95", "min-p": "0.05", "top-k": "50", "max-tokens": "512"}.get(
+        flag, "16"
+    )

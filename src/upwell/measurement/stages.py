@@ -1,0 +1,297 @@
+"""The stages: each reads what is there, works off what is owed, and leaves a run directory that says all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from upwell.engines.base import Engine, Reply, Request
+from upwell.engines.checkpoints import Checkpoint, resolve
+from upwell.errors import UsageError
+from upwell.grading import RuleGrader
+from upwell.measurement.plan import Plan, load_problems, plan, template_for
+from upwell.measurement.settings import GradeSettings, Grading, MeasureSettings, SampleSettings
+from upwell.measurement.summary import summary_of
+from upwell.measurement.watch import Silent, Watch
+from upwell.records import Failure, Problem, Response, Verdict
+from upwell.runs import Run
+
+_BATCH = 256
+"""Verdicts written at once."""
+
+
+def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
+    """Draw the owed responses into the run directory `settings.out`.
+
+    Args:
+        settings: What to draw.
+        engine: Where responses come from; by default the embedded engine with `settings.model`. With an
+            engine of your own, prompts that need a chat template are refused.
+        watch: Told of the progress.
+
+    Raises:
+        UsageError: Settings, problems, prompt, model or run directory are wrong; nothing was drawn.
+        StorageError: The run directory cannot be written; what was written stays.
+        EngineError: Nothing can be served any more; the run is resumable.
+    """
+    watch = watch or Silent()
+    with _Sampling(settings, engine, watch) as job, job.open("sample", {}, {}) as run:
+        left = job.draw(run)
+        if not left:
+            responses = run.count("responses")
+            run.finish(
+                {"metrics": [], "counts": {"responses": responses}, "notes": list(job.plan.problem_set.notes)}
+            )
+    return Path(settings.out)
+
+
+def measure(settings: MeasureSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
+    """Sample, grade and summarise in one run directory. Arguments and errors as for `sample`."""
+    watch = watch or Silent()
+    with _grader(settings) as grader, _Sampling(settings, engine, watch) as job:
+        identity = {"grader": grader.identity}
+        with job.open("measure", identity, identity) as run:
+            begun = time.monotonic()
+            left = job.draw(run)
+            drawn = time.monotonic()
+            _grade_owed(run, run, grader, watch)
+            graded = time.monotonic()
+            if not left:
+                seconds = {"sampling": drawn - begun, "grading": graded - drawn}
+                run.finish(summary_of(run, run, grader, watch, job.plan.problem_set.notes, seconds))
+    return Path(settings.out)
+
+
+def grade(settings: GradeSettings, *, watch: Watch | None = None) -> Path:
+    """Grade the responses of a run into a run directory of their own, `settings.out`.
+
+    Raises:
+        UsageError: There is no such run, or it holds no responses.
+        StorageError: The verdicts cannot be written; what was written stays.
+    """
+    watch = watch or Silent()
+    source = Run.read(settings.run)
+    if not source.count("responses"):
+        raise UsageError(
+            f"the run `{settings.run}` holds no responses",
+            "sample first: upwell sample ... --out " + settings.run,
+        )
+    out = settings.out or f"{settings.run.rstrip('/')}-{settings.style}"
+    with _grader(settings) as grader:
+        inputs = [source.reference("responses"), source.reference("problems")]
+        carried = {
+            name: source.manifest[name] for name in ("model", "engine", "prompt") if name in source.manifest
+        }
+        with Run.open(
+            out,
+            verb="grade",
+            settings=asdict(settings),
+            fingerprint={"run": inputs[0]["digest"], "grader": grader.identity},
+            inputs=inputs,
+            identity=carried | {"grader": grader.identity},
+        ) as run:
+            _copy_missing(source, run, "problems", Problem)
+            _copy_missing(source, run, "responses", Response)
+            begun = time.monotonic()
+            _grade_owed(run, run, grader, watch)
+            notes = (source.summary or {}).get("notes", [])
+            run.finish(summary_of(run, run, grader, watch, notes, {"grading": time.monotonic() - begun}))
+    return Path(out)
+
+
+class _Sampling:
+    """One session of drawing: what is planned, and the engine, which is loaded only if something is owed."""
+
+    def __init__(self, settings: SampleSettings, engine: Engine | None, watch: Watch) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._engine = engine
+        self._own_engine = engine is None
+        problem_set = load_problems(settings)
+        for note in problem_set.notes:
+            watch.say(f"{problem_set.name}: {note}")
+        self._checkpoint: Checkpoint | None = None
+        if engine is None:
+            self._checkpoint = resolve(settings.model, say=watch.say)
+        template = template_for(settings.prompt, self._checkpoint, watch.say)
+        self.plan: Plan = plan(settings, problem_set, template)
+
+    def __enter__(self) -> _Sampling:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._own_engine and self._engine is not None:
+            self._engine.close()
+
+    def open(self, verb: str, fingerprint: dict[str, Any], identity: dict[str, Any]) -> Run:
+        settings, made = self._settings, self.plan
+        model = self._engine.identity if self._engine is not None else self._embedded_identity()
+        run = Run.open(
+            settings.out,
+            verb=verb,
+            settings=asdict(settings),
+            fingerprint=made.fingerprint(model) | fingerprint,
+            amounts={"samples": settings.samples, "limit": settings.limit},
+            inputs=[
+                *made.problem_set.files,
+                {"name": made.problem_set.name, "digest": made.problem_set.digest},
+            ],
+            identity={
+                "model": self._model_entry(model),
+                "engine": model,
+                "prompt": {
+                    "name": made.template.name,
+                    "digest": made.template.digest,
+                    "source": made.template.source,
+                    "examples": list(made.template.examples),
+                },
+                **identity,
+            },
+        )
+        return run
+
+    def draw(self, run: Run) -> int:
+        """Draw what is owed. Returns how many draws are still owed because they failed."""
+        made, watch = self.plan, self._watch
+        have = run.keys("problems")
+        run.append("problems", [p for p in made.problem_set if p.key not in have])
+        done = run.keys("responses")
+        total = len(made.problem_set) * made.samples
+        owed = sum(1 for _ in made.owed(done))
+        if not owed:
+            return 0
+        if self._engine is None:
+            watch.say(f"loading {self._settings.model}")
+            self._engine = self._embedded()
+        attempts: dict[str, int] = {}
+        for failure in run.rows("failures", Failure):
+            attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
+        watch.begin("sampling", total, total - owed)
+        failed = 0
+        requested: dict[str, Request] = {}
+        # Closed by name, not by the collector: an engine's lanes must have ended when an error leaves here.
+        with closing(_generated(self._engine, _noted(made.owed(done), requested))) as replies:
+            for reply in replies:
+                request = requested.pop(reply.key)
+                if reply.error is None:
+                    run.append("responses", [_response(reply, request)])
+                    watch.advance(tokens=reply.tokens)
+                else:
+                    attempt = attempts.get(reply.key, 0) + 1
+                    run.append(
+                        "failures",
+                        [
+                            Failure(
+                                key=reply.key,
+                                where=self._engine.identity,
+                                message=reply.error,
+                                attempt=attempt,
+                            )
+                        ],
+                    )
+                    failed += 1
+        watch.end()
+        if failed:
+            watch.say(
+                f"{failed} of {owed} draws failed and are owed still: see {run.path / 'failures.jsonl'}"
+            )
+        return failed
+
+    def _embedded_identity(self) -> str:
+        from upwell.engines.embedded.loading import identity
+
+        assert self._checkpoint is not None
+        return identity(self._checkpoint, self._settings.dtype, self._settings.device)
+
+    def _embedded(self) -> Engine:
+        from upwell.engines.embedded.engine import EmbeddedEngine
+
+        assert self._checkpoint is not None
+        settings = self._settings
+        return EmbeddedEngine(
+            self._checkpoint,
+            dtype=settings.dtype,
+            device=settings.device,
+            slots=settings.slots,
+            memory_gb=settings.memory_gb,
+            threads=settings.threads,
+            logprobs=settings.logprobs,
+            say=self._watch.say,
+        )
+
+    def _model_entry(self, identity: str) -> dict[str, Any]:
+        if self._checkpoint is None:
+            return {"name": identity}
+        return {
+            "name": self._checkpoint.name,
+            "digest": self._checkpoint.digest,
+            "revision": self._checkpoint.revision,
+        }
+
+
+def _noted(requests: Iterator[Request], into: dict[str, Request]) -> Iterator[Request]:
+    for request in requests:
+        into[request.key] = request
+        yield request
+
+
+def _generated(engine: Engine, requests: Iterator[Request]) -> Generator[Reply, None, None]:
+    yield from engine.generate(requests)
+
+
+def _response(reply: Reply, request: Request) -> Response:
+    problem, _, index = reply.key.rpartition("#")
+    return Response(
+        key=reply.key,
+        problem=problem,
+        index=int(index),
+        text=reply.text,
+        finish=reply.finish,
+        tokens=reply.tokens,
+        seed=request.seed,
+        logprob=reply.logprob,
+    )
+
+
+def _grader(settings: Grading) -> RuleGrader:
+    return RuleGrader(settings.style, workers=settings.workers, timeout=settings.timeout)
+
+
+def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> None:
+    """Grade the responses of `source` that `target` has no verdict for."""
+    done = target.keys("verdicts")
+    total = source.count("responses")
+    if total == len(done):
+        return
+    by_key = {problem.key: problem for problem in source.rows("problems", Problem)}
+    watch.begin("grading", total, len(done))
+    batch: list[Verdict] = []
+    pairs = (
+        (by_key[response.problem], response)
+        for response in source.rows("responses", Response)
+        if response.key not in done
+    )
+    for verdict in grader.grade(pairs):
+        batch.append(verdict)
+        watch.advance()
+        if len(batch) >= _BATCH:
+            target.append("verdicts", batch)
+            batch = []
+    target.append("verdicts", batch)
+    watch.end()
+
+
+def _copy_missing(source: Run, target: Run, table: str, kind: Callable[..., Any]) -> None:
+    have = target.keys(table)
+    batch: list[Any] = []
+    for row in source.rows(table, kind):  # type: ignore[arg-type]
+        if row.key not in have:
+            batch.append(row)
+            if len(batch) >= _BATCH:
+                target.append(table, batch)
+                batch = []
+    target.append(table, batch)

@@ -1,0 +1,113 @@
+"""Sampling noise of maj@k and best_of@k, by drawing whole sets of responses again from smoothed problems.
+
+A problem's chance of a right response comes from its posterior (`Difficulty`); its wrong answers and
+silences keep their observed proportions, perturbed as a Dirichlet posterior would have them, with room
+for one answer never seen. Two sets of n responses drawn from the same smoothed problem give two
+values; half their squared difference is an unbiased estimate of the noise. That is averaged over
+problems of similar value, so a slice with few problems borrows from the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upwell.metrics.difficulty import Difficulty
+from upwell.metrics.estimators import best_of_at_k
+from upwell.metrics.majority import maj_at_k
+from upwell.metrics.outcomes import Bools, Classes, Floats, Ints, Outcomes
+
+PAIRS = 1_200
+"""Pairs of redrawn problems; the noise is then known to about 10 %, the interval's width to 5 %."""
+UNSEEN = 1.0
+"""Weight, in responses, of an answer that no response has given yet."""
+BINS = 12
+"""Groups of problems of similar value among which the noise is averaged."""
+
+
+class Redraw:
+    """The same redrawn responses, for every k."""
+
+    def __init__(self, outcomes: Outcomes, difficulty: Difficulty, seed: int) -> None:
+        self.outcomes, self.seed = outcomes, seed
+        rng = np.random.default_rng([seed, 1])
+        count = len(outcomes.slots)
+        rounds = [rng.permutation(count) for _ in range(-(-PAIRS // count))]
+        self.chosen: Ints = np.concatenate(rounds)[: max(PAIRS, min(count, PAIRS))]
+        self._n = np.tile(outcomes.n[self.chosen], 2)
+        self._chance = difficulty.draw(self.chosen, rng)
+        self._rng = rng
+        self._classes: Classes | None = None
+        self._scored: tuple[Ints, Bools, Floats] | None = None
+
+    def majority(self, k: int, values: Floats) -> tuple[Floats, Floats]:
+        """Noise and smoothed value of each problem's maj@k, given its value."""
+        if self._classes is None:
+            self._classes = self._redraw_classes()
+        return self._spread(maj_at_k(self._n, self._classes, k, seed=self.seed).values, values)
+
+    def best_of(self, k: int, values: Floats) -> tuple[Floats, Floats]:
+        """Noise and smoothed value of each problem's best_of@k, given its value."""
+        if self._scored is None:
+            self._scored = self._redraw_scored()
+        return self._spread(best_of_at_k(*self._scored, k), values)
+
+    def _spread(self, drawn: Floats, values: Floats) -> tuple[Floats, Floats]:
+        half = len(self.chosen)
+        first, second = drawn[:half], drawn[half:]
+        # Exact 0 and 1 are groups of their own; what lies between is cut into groups of equal size.
+        inside = values[(values > 0) & (values < 1)]
+        cuts = np.unique(np.quantile(inside, np.linspace(0, 1, BINS + 1)[1:-1])) if len(inside) else inside
+        group = np.searchsorted(np.r_[np.nextafter(0, 1), cuts, 1.0], values, side="right")
+        sizes = len(cuts) + 3
+        mine = group[self.chosen]
+        tried = np.bincount(mine, minlength=sizes)
+        noise = np.bincount(mine, (first - second) ** 2 / 2, sizes) / np.maximum(tried, 1)
+        expected = np.bincount(mine, (first + second) / 2, sizes) / np.maximum(tried, 1)
+        return noise[group], expected[group]
+
+    def _redraw_classes(self) -> Classes:
+        rng, starts, counts, right = self._rng, [0], list[Ints](), list[Floats]()
+        both = np.concatenate([self.chosen, self.chosen])
+        classes, n = self.outcomes.classes, self.outcomes.n
+        shares: list[Floats] = []
+        for j, i in enumerate(both):
+            span = slice(int(classes.starts[i]), int(classes.starts[i + 1]))
+            wrong = classes.counts[span][classes.right[span] < 0.5]
+            if j < len(self.chosen):
+                silent = n[i] - classes.counts[span].sum()
+                weights = rng.standard_gamma(np.r_[wrong, silent, UNSEEN])
+                shares.append(weights / weights.sum())
+            share, chance = shares[j % len(self.chosen)], self._chance[j % len(self.chosen)]
+            good = rng.binomial(n[i], chance)
+            bad = rng.multinomial(n[i] - good, share)
+            seen = np.r_[good, bad[:-2], np.ones(bad[-1], np.int64)]
+            kept = seen > 0
+            order = np.argsort(-seen[kept], kind="stable")
+            counts.append(seen[kept][order])
+            right.append((np.arange(len(seen)) == 0).astype(np.float64)[kept][order])
+            starts.append(starts[-1] + int(kept.sum()))
+        return Classes(np.array(starts), np.concatenate(counts), np.concatenate(right))
+
+    def _redraw_scored(self) -> tuple[Ints, Bools, Floats]:
+        rng, outcomes = self._rng, self.outcomes
+        assert outcomes.scores is not None
+        good_parts, score_parts = list[Bools](), list[Floats]()
+        both = np.concatenate([self.chosen, self.chosen])
+        weights: list[Floats] = []
+        for j, i in enumerate(both):
+            span = slice(int(outcomes.starts[i]), int(outcomes.starts[i + 1]))
+            correct, scores = outcomes.correct[span] == 1, outcomes.scores[span]
+            if j < len(self.chosen):
+                weights.append(rng.standard_exponential(len(scores)))
+            weight, chance = weights[j % len(self.chosen)], self._chance[j % len(self.chosen)]
+            good = rng.random(len(scores)) < chance
+            drawn = np.empty(len(scores))
+            for side in (True, False):
+                # Where no response of this side was seen, its scores are taken to be like the others'.
+                pool = np.flatnonzero(correct == side) if np.any(correct == side) else np.arange(len(scores))
+                shares = weight[pool] / weight[pool].sum()
+                drawn[good == side] = scores[rng.choice(pool, int(np.count_nonzero(good == side)), p=shares)]
+            good_parts.append(good)
+            score_parts.append(drawn)
+        starts = np.concatenate([[0], np.cumsum(self._n)])
+        return starts, np.concatenate(good_parts), np.concatenate(score_parts)
