@@ -43,7 +43,12 @@ def test_spellings_of_a_whole_number_share_a_canonical_form(n: int) -> None:
 def test_spellings_of_a_fraction_share_a_canonical_form(q: Fraction) -> None:
     a, b = q.numerator, q.denominator
     sign = "-" if a < 0 else ""
-    spellings = [f"{a}/{b}", f"\\frac{{{a}}}{{{b}}}", f"{sign}\\dfrac{{{abs(a)}}}{{{b}}}", f"{{{a} \\over {b}}}"]
+    spellings = [
+        f"{a}/{b}",
+        f"\\frac{{{a}}}{{{b}}}",
+        f"{sign}\\dfrac{{{abs(a)}}}{{{b}}}",
+        f"{{{a} \\over {b}}}",
+    ]
     assert {canonical(s) for s in spellings} == {str(q)}
 
 
@@ -60,7 +65,9 @@ def test_a_list_has_no_order_and_a_tuple_has(numbers: list[int], random: object)
         assert canonical(form.format(", ".join(map(str, numbers)))) == canonical(
             form.format(", ".join(map(str, mixed)))
         )
-    same_order = canonical(f"({', '.join(map(str, numbers))})") == canonical(f"({', '.join(map(str, mixed))})")
+    same_order = canonical(f"({', '.join(map(str, numbers))})") == canonical(
+        f"({', '.join(map(str, mixed))})"
+    )
     assert same_order == (numbers == mixed)
 
 

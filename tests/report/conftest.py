@@ -35,11 +35,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield running
 
 
-def problem_hash(number: int) -> str:
-    """The deep link to a fabricated problem."""
-    return f"#p=made-up%2Ftest%2F{number:016x}"
-
-
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Where a test writes its report."""

@@ -26,6 +26,7 @@ def write_run(
     judge: Callable[[Verdict], Verdict] = lambda verdict: verdict,
     notes: tuple[str, ...] = ("3 golds are compared by their text alone",),
     settings: dict[str, Any] | None = None,
+    model: str = "smollm2-135m-instruct",
     command: tuple[str, ...] = ("upwell", "measure", "--problems", "made-up"),
     finished: bool = True,
 ) -> Path:
@@ -37,7 +38,7 @@ def write_run(
     rng = random.Random(seed)
     asked = [change(_problem(number)) for number in range(problems)]
     counts: list[int] = []
-    with _open(path, samples, settings or {}, command) as run:
+    with _open(path, samples, settings or {}, model, command) as run:
         run.append("problems", asked)
         for number, problem in enumerate(asked):
             rate = min(1.0, skill * rng.choice((0.0, rng.random() ** 2, rng.random(), 1.0)))
@@ -63,9 +64,9 @@ def write_run(
     return path
 
 
-def _open(path: Path, samples: int, changes: dict[str, Any], command: tuple[str, ...]) -> Run:
+def _open(path: Path, samples: int, changes: dict[str, Any], model: str, command: tuple[str, ...]) -> Run:
     settings = {
-        "problems": "made-up", "model": "smollm2-135m-instruct", "samples": samples, "temperature": 0.7,
+        "problems": "made-up", "model": model, "samples": samples, "temperature": 0.7,
         "max_tokens": 256, "prompt": "chat", **changes,
     }  # fmt: skip
     return Run.open(
@@ -73,7 +74,7 @@ def _open(path: Path, samples: int, changes: dict[str, Any], command: tuple[str,
         amounts={"samples": samples},
         inputs=[{"name": "made-up", "digest": "sha256:" + "ab" * 32}],
         identity={
-            "model": {"name": settings["model"], "revision": "q4_1", "dtype": "bfloat16"},
+            "model": {"name": model, "revision": "q4_1", "dtype": "bfloat16"},
             "engine": "embedded bfloat16", "prompt": {"name": "chat", "digest": "cd" * 8},
             "grader": "upwell/1",
         },

@@ -78,7 +78,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportFiles:
         write_run(
             folder / name, problems=4, samples=4, seed=seed, change=change, judge=judge, notes=(ATTACK,),
             text=lambda *_: ATTACK, command=("upwell", ATTACK),
-            settings={"model": ATTACK, "problems": ATTACK, "prompt": ATTACK, ATTACK: ATTACK},
+            model=ATTACK,
+            settings={"problems": ATTACK, "prompt": ATTACK, ATTACK: ATTACK},
         )
         for seed, name in enumerate(("<img src=x onerror=\"document.title='taken'\">", "=\u202eb<&>"))
     ]  # fmt: skip

@@ -17,7 +17,9 @@ from upwell.records import Problem
 from upwell.report import ReportFiles, build
 from upwell.report.curves import spread
 from upwell.report.page import inert_json
+from upwell.report.reading import read_run
 from upwell.report.text import duration, interval, moment, number, percent, visible
+from upwell.report.wording import facts
 
 
 class _Elements(HTMLParser):
@@ -189,6 +191,15 @@ def test_smallest_runs(tmp_path: Path, out: Path, problems: int, samples: int) -
     assert "Solves" in page.text
     assert ("with one try each" in page.text) == (samples == 1)
     assert any("pass-at-k" in path.name for path in report.tables) == (samples > 1), "one try has no curve"
+
+
+def test_the_model_is_the_one_that_wrote_and_a_graded_copy_knows_its_problems(tmp_path: Path) -> None:
+    settings = {"model": "the default that an engine of one's own ignores", "problems": None}
+    run = write_run(tmp_path / "r", problems=2, settings=settings, model="my-engine")
+    said = dict(facts(read_run(run, "r", 10_000)))
+    assert said["Model"] == "my-engine"
+    assert said["Problems"] == "made-up, 2"
+    assert said["Took"] == "7 min 14 s"
 
 
 def test_a_metric_without_a_value_is_a_dash_with_its_reason(tmp_path: Path, out: Path) -> None:

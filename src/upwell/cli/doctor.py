@@ -65,15 +65,20 @@ def _model() -> str:
 def _data() -> str:
     folder = os.environ.get("UPWELL_DATA")
     if not folder:
-        return "missing  benchmark files: UPWELL_DATA is not set\n         export UPWELL_DATA=FOLDER (upwell problems lists what belongs there)"
+        return _missing("UPWELL_DATA is not set")
     if not Path(folder).is_dir():
-        return f"missing  benchmark files: UPWELL_DATA is `{folder}`, which is no folder\n         export UPWELL_DATA=FOLDER"
+        return _missing(f"UPWELL_DATA is `{folder}`, which is no folder")
     from upwell import problems
 
     here = [
         card.name for card in problems.cards() if any((Path(folder) / f.path).exists() for f in card.files)
     ]
     return f"ok       benchmark files: {len(here)} of {len(problems.cards())} sets in {folder}"
+
+
+def _missing(why: str) -> str:
+    fix = "export UPWELL_DATA=FOLDER (upwell problems lists what belongs there)"
+    return f"missing  benchmark files: {why}\n         {fix}"
 
 
 def _memory() -> str:

@@ -22,23 +22,17 @@ app = App(
 @app.default
 def known() -> int:
     """List the known problem sets: rows, where their files are, licence and source."""
-    from rich.table import Table
-
     from upwell import problems
     from upwell.cli.tables import console
     from upwell.problems import benchmarks
 
     folder = benchmarks.data_folder(None)
-    table = Table(title="Known problem sets", title_justify="left", title_style="bold")
-    for column in ("name", "rows", "here", "licence", "source"):
-        table.add_column(
-            column, overflow="fold" if column == "source" else "ellipsis", no_wrap=column != "source"
-        )
+    out = console()
     for card in problems.cards():
-        rows = ", ".join(f"{split} {count:,}" for split, count in _rows(card).items()) or "?"
-        here = "yes" if folder is not None and any((folder / f.path).exists() for f in card.files) else "no"
-        table.add_row(card.name, rows, here, card.licence, card.url)
-    console().print(table)
+        rows = ", ".join(f"{split} {count:,}" for split, count in _rows(card).items()) or "rows not known"
+        here = "here" if folder is not None and any((folder / f.path).exists() for f in card.files) else ""
+        out.print(f"{card.name:<22} {rows:<26} {here:<5} {card.licence}", markup=False, overflow="fold")
+        out.print(f"{'':<22} {card.url}", markup=False, style="dim", overflow="fold")
     where = (
         f"UPWELL_DATA is {folder}" if folder else "UPWELL_DATA is not set: files are looked for on the hub"
     )
@@ -159,7 +153,8 @@ def _miss(miss: Miss) -> str:
     how = "literal only" if miss.literal else f"tier {miss.verdict.tier}"
     if miss.verdict.trouble:
         how += f", {miss.verdict.trouble}"
-    return f"{miss.problem.key}: gold `{_short(miss.problem.answer)}` read as `{_short(miss.verdict.answer or '')}` ({how})"
+    gold, read = _short(miss.problem.answer), _short(miss.verdict.answer or "")
+    return f"{miss.problem.key}: gold `{gold}` read as `{read}` ({how})"
 
 
 def _first(lines: list[str], most: int) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 _LINE_SECONDS = 15.0
 """A log gets a line this often."""
+_RATE_ROWS = 32
+"""No rate and no ETA before this many rows: responses that start together end late and together."""
 
 
 class Terminal:
@@ -45,21 +47,20 @@ class Terminal:
         self._begun = self._told = time.monotonic()
         if self._live:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=28),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
                 TextColumn("{task.fields[rate]}"),
-                TextColumn("ETA"),
-                TimeRemainingColumn(),
+                TextColumn("ETA {task.fields[left]}"),
                 console=Console(stderr=True),
                 transient=True,
                 refresh_per_second=4,
             )
             self._bar.start()
-            self._task = self._bar.add_task(what, total=total, completed=done, rate="")
+            self._task = self._bar.add_task(what, total=total, completed=done, rate="", left="?")
         elif total > done:
             self.say(f"{what}: {done:,} of {total:,} there already" if done else f"{what}: {total:,}")
 
@@ -71,11 +72,11 @@ class Terminal:
         if now - self._told < (0.25 if self._live else _LINE_SECONDS):
             return
         self._told = now
+        rate, left = self._pace(now)
         if self._live:
-            self._bar.update(self._task, completed=self._done, rate=self._rate(now))
+            self._bar.update(self._task, completed=self._done, rate=rate, left=left)
         else:
-            left = (self._total - self._done) * (now - self._begun) / max(1, self._done - self._start)
-            self.say(f"{self._what}: {self._done:,}/{self._total:,}, {self._rate(now)}, ETA {_clock(left)}")
+            self.say(f"{self._what}: {self._done:,}/{self._total:,}, {rate}ETA {left}")
 
     def end(self) -> None:
         """Close the part with one line that says how it went."""
@@ -84,6 +85,13 @@ class Terminal:
         if now - self._begun >= 2:
             new = self._done - self._start
             self.say(f"{self._what}: {new:,} in {_clock(now - self._begun)}, {self._rate(now)}")
+
+    def _pace(self, now: float) -> tuple[str, str]:
+        """Rate and ETA, as far as they can be told."""
+        new = self._done - self._start
+        if new < min(_RATE_ROWS, self._total - self._start):
+            return "", "?"
+        return f"{self._rate(now)}, ", _clock((self._total - self._done) * (now - self._begun) / max(1, new))
 
     def _rate(self, now: float) -> str:
         seconds = max(now - self._begun, 1e-9)

@@ -22,8 +22,10 @@ from upwell.grading.units import LETTER_UNITS
 from upwell.grading.values import Value, as_float, context
 
 MAX_CHARS = 20_000
-_ROUNDED_DIGITS = 4
-"""Significant digits that a rounded decimal must have to stand for a value that is not a short decimal."""
+_GOLD_DIGITS = 3
+"""Significant digits from which a gold decimal may be the rounding of a more precise answer."""
+_ANSWER_DIGITS = 4
+"""Significant digits from which a decimal may be the rounding (or truncation) of an exact gold value."""
 
 _NOISE = 10
 """Decimals from which a difference in the last ones is taken for floating-point noise."""
@@ -118,7 +120,7 @@ def _size(answer: Answer) -> str:
         return "huge"
     except (Unreadable, RecursionError):
         return "unknown"
-    return "known" if answer.kind != "text" else "unknown"
+    return "known"
 
 
 def _other_readings(gold: str) -> list[Answer]:

@@ -51,7 +51,8 @@ _PROSE = re.compile(r"[A-Za-z]{3,}")
 _COMMAND = re.compile(r"\\(?:text|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _ASKED = re.compile(r"\b(?:find|compute|calculate|evaluate|simplify|determine|solve)\b[^.\n$\\]{0,60}$", re.I)
 _NOT_CHOICE = re.compile(r"(?:\bnot|\bnon|n't(?: be)?|不是|\bisn't)\s*(?:option\s*)?\(?[A-J]\b\)?", re.I)
-_LETTER = re.compile(r"(?<![A-Za-z'])\(?([A-J])\)?(?![A-Za-z'])")
+_LETTER = re.compile(r"\(([A-J])\)|(?<![A-Za-z'])(?:[B-HJ]|A(?=\s*(?:[.,;:!?。]|$)))(?![A-Za-z'])")
+"""A choice; a bare I or A is more likely a word."""
 _EMPTY = re.compile(r"[\s$*_\"'`{}\[\]().,:;\\-]*")
 
 
@@ -244,7 +245,7 @@ def _last_value(text: str) -> str | None:
         return tail[formula.start() : number.end()]
     if number:
         return number[0]
-    letters = _LETTER.findall(_NOT_CHOICE.sub(" ", tail))
+    letters = [match[1] or match[0] for match in _LETTER.finditer(_NOT_CHOICE.sub(" ", tail))]
     return letters[-1] if letters else None
 
 

@@ -151,7 +151,7 @@ class RuleGrader:
         known = self._memory.get(case)
         if known is not None:
             return known
-        found: Decision | _Pending = accepts(*case, identical=self._identical)
+        found: Decision | _Pending = self._accepts(case)
         if isinstance(found, Decision) and found.correct is None:
             found = self._ask(case)
         if len(case.answer) <= _LONG_ANSWER:
@@ -160,6 +160,14 @@ class RuleGrader:
                     del self._memory[old]
             self._memory[case] = found
         return found
+
+    def _accepts(self, case: _Case) -> Decision | _Pending:
+        try:
+            return accepts(*case, identical=self._identical)
+        except Exception:  # noqa: BLE001  a fault in the rules must cost one verdict, not a run of a million
+            pending = _Pending()
+            pending.decision, pending.trouble = Decision(None, ""), "crash"
+            return pending
 
     def _ask(self, case: _Case) -> _Pending:
         pending = _Pending()

@@ -129,4 +129,5 @@ def _begins_unit(run: Sequence[Token], at: int) -> bool:
     counted = all(t.kind == "num" or t.text in "+-./,$%" for t in run[:at]) and any(
         t.kind == "num" for t in run[:at]
     )
-    return token.kind == "text" or known or counted
+    spelled_out = token.spaced or len(token.text) > 3  # `12ab` is a product, `12 ab` an amount
+    return token.kind == "text" or known or (counted and spelled_out)

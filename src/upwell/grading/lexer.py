@@ -75,6 +75,8 @@ def tokens(text: str) -> list[Token]:
         elif kind == "cmd":
             depth += {"\\{": 1, "\\}": -1}.get(piece, 0)
             found.append(_command(piece, spaced))
+        elif kind == "word" and len(piece) == 2 and found and found[-1].text == "\\frac":
+            found.extend(Token("name", letter) for letter in piece)
         elif kind == "word":
             found.extend(_words(piece, spaced))
         elif kind == "num" and len(piece) > 1 and found and found[-1].text == "\\frac":

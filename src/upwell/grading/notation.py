@@ -94,7 +94,7 @@ def spelled(answer: str) -> str:
         text = _HTML_SCRIPT.sub(lambda m: ("_{" if m[1] == "sub" else "^{") + m[2] + "}", text)
     if "\\" in text:
         text = _latex(text)
-    text = text.replace("$", "").replace("**", "^") if "$" in text or "**" in text else text
+    text = text.replace("$", "").replace("**", "^").replace("{,}", ",")
     text = _SPACES.sub(" ", text).strip()
     while len(text) > 1 and text[-1] in ".,;:\\" and not text.endswith("..."):
         text = text[:-1].rstrip()

@@ -138,10 +138,7 @@ class Parser:
                     base = Node("deg", (base,))
                     continue
                 exponent = self._exponent()
-                if exponent.op == "deg":
-                    base = exponent._replace(args=(base,))
-                else:
-                    base = Node("^", (base, exponent))
+                base = Node("deg", (base,)) if exponent.op == "deg" else Node("^", (base, exponent))
             else:
                 return base
 

@@ -170,6 +170,7 @@ class SymbolicPool:
                 self._failed_starts = 0
             else:
                 worker.task = None
+                ended |= outcome.trouble == "memory"  # it ends now; nothing more must be given to it
                 yield outcome
         if ended:
             yield from self._remove(worker, "crash")

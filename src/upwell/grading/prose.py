@@ -9,7 +9,7 @@ _REFUSALS = re.compile(
     r"\b(?:cannot|can't|can not|could not|unable|impossible|not possible|insufficient|not enough|undetermined"
     r"|no (?:real |integer |valid |such |unique )?(?:solutions?|answers?|values?|number)|undefined"
     r"|indeterminate|unknown|infinitely|infinite|unbounded|\w*(?:Error|Exception)\b|not implemented"
-    r"|no algorithms|does not exist|doesn't exist|none of)\b",
+    r"|else|otherwise|no algorithms|does not exist|doesn't exist|none of)\b",
     re.I,
 )
 _LEAD = re.compile(

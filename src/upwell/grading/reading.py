@@ -25,6 +25,16 @@ _LABELLED = re.compile(r"\(([A-J])\)\s*[.:]?\s*(\S.*)", re.S)
 _SPACED_NUMBERS = re.compile(r"-?\d+(?:\.\d+)?(?: -?\d+(?:\.\d+)?)+")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline|\\bar|\\dot)\s?\{?(\d+)\}?")
 _FORMAL = re.compile(r"\\(?!text|font|quad)[A-Za-z]|[\^_=<>]")
+_REALS = Answer("tuple", "()", None, (Answer("text", "-oo"), Answer("text", "oo")))
+_NAMED = {
+    "\\emptyset": Answer("set"),
+    "\\varnothing": Answer("set"),
+    "empty set": Answer("set"),
+    "\\mathbb{r}": _REALS,
+    "all real numbers": _REALS,
+    "all reals": _REALS,
+    "infinity": Answer("text", "oo"),
+}
 _UNWRAPPED = re.compile(r"\\(?:text|font|boxed|fbox|framebox|operatorname)\s?\{")
 
 
@@ -95,6 +105,9 @@ def _special(text: str) -> Answer | None:
     if len(text) > 80:
         return None
     text = _FLAT.sub(r" \1 ", text).strip() if "\\text" in text else text
+    named = _NAMED.get(text.lower())
+    if named is not None:
+        return named
     match = _CHOICE.fullmatch(text)
     if match and (match[1].isupper() or len(text) > 1):
         return Answer("choice", match[1].upper())

@@ -81,24 +81,30 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _math_verify() -> Callable[[str, str], bool]:
-    """The comparison of math-verify, LaTeX only, with its own timeouts (which need signals) switched off."""
+def math_verify_comparison() -> Callable[[str, str], bool]:
+    """The comparison of math-verify: LaTeX only, its own timeouts (which need signals) off, nothing evaluated."""
     import logging
 
-    import latex2sympy2_extended.latex2sympy2
     import math_verify
-    import math_verify.parser
+    import sympy.parsing.sympy_parser
+    import sympy.physics.units  # `simplify` imports it, and it parses its own names while it loads
+    from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
 
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("text is not evaluated here")
 
-    math_verify.parser.parse_expr = refuse
-    latex2sympy2_extended.latex2sympy2.parse_expr = refuse
+    def number(_: object, text: str) -> object:
+        digits = text.replace(",", "")
+        return sympy.Integer(int(digits)) if digits.isdigit() else sympy.Float(digits)
+
+    # SymPy turns every string into an object with `parse_expr`, which runs Python; latex2sympy does so for digits.
+    sympy.parsing.sympy_parser.parse_expr = refuse
+    _Latex2Sympy.parse_number = number
     logging.disable(logging.CRITICAL)
     configuration = [math_verify.LatexExtractionConfig(boxed_match_priority=-1)]
 
     def parsed(text: str) -> list[object]:
-        return list(math_verify.parse(f"${text}$", configuration, parsing_timeout=None))
+        return list(math_verify.parse(f"${text}$", configuration, "no_fallback", parsing_timeout=None))
 
     def compare(gold: str, answer: str) -> bool:
         return bool(math_verify.verify(parsed(gold), parsed(answer), timeout_seconds=None))
@@ -116,7 +122,7 @@ def main(seconds: float, memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.setrecursionlimit(3_000)
-    serve(sys.stdin.buffer, sink, _math_verify(), seconds)
+    serve(sys.stdin.buffer, sink, math_verify_comparison(), seconds)
 
 
 if __name__ == "__main__":

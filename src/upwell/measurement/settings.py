@@ -15,7 +15,8 @@ class ProblemSettings:
     """Which problems."""
 
     problems: str
-    """Problem set: a name (`upwell problems`), procedural:<reasoning-gym task>, or a JSONL, JSON, CSV or Parquet file."""
+    """Problem set: a name (`upwell problems`), procedural:<reasoning-gym task>, or a JSONL, JSON, CSV, TSV or
+    Parquet file."""
     split: str = "test"
     """Split of a named set."""
     limit: int | None = None

@@ -9,23 +9,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from upwell.metrics.outcomes import NO_VOTE, Floats, Ints, Outcomes
+from upwell.metrics.outcomes import Bools, Floats, Ints, Outcomes
 
 
 @dataclass(frozen=True, eq=False)
 class Chance:
-    """Per problem, the share of foreign responses that would be right, with what its error is made of."""
+    """Per problem, the share of foreign responses that would be right, with what its error is made of.
+
+    A cell is one answer within one group, a group being the problems of one benchmark and answer kind.
+    """
 
     q: Floats
     """In [0, 1]; NaN where there is nothing to join: no other problem of the kind, or no canonical gold."""
-    pairs: npt.NDArray[np.int64]
-    """`(joins, 2)`: problem i accepts the answers of cell j, a cell being one answer within one group."""
-    cell: Ints
-    """Per response, its cell."""
+    n: Ints
+    """Per problem, its own responses."""
     foreign: Ints
     """Per problem, how many responses `q` is a share of."""
+    target: Ints
+    accepted: Ints
+    """Joins: problem `target[j]` accepts the answers of cell `accepted[j]`."""
+    giver: Ints
+    given: Ints
+    times: Ints
+    """Problem `giver[j]` has `times[j]` responses in cell `given[j]`."""
+    own: Ints
+    """Per entry of `given`, the number of the join by which its giver accepts it itself, or -1."""
 
     @classmethod
     def of(cls, outcomes: Outcomes) -> Chance:
@@ -34,22 +43,52 @@ class Chance:
         Accepted for a problem are its gold's canonical key and the key of every response of its own
         that was judged right, so that what the grader tolerates counts here too.
         """
-        group = _groups(outcomes)[outcomes.owner]
-        table, cell = np.unique(np.stack([group, outcomes.votes]), axis=1, return_inverse=True)
-        cell = cell.reshape(-1)
-        size = np.bincount(cell, minlength=table.shape[1])
-        pairs = _accepted(outcomes, table, cell)
-        mine = np.bincount(group, minlength=1)
-        n = outcomes.n
-        foreign = mine[_groups(outcomes)] - n if len(n) else n
-        own_cells, own_counts = np.unique(outcomes.owner * table.shape[1] + cell, return_counts=True)
-        key = pairs[:, 0] * table.shape[1] + pairs[:, 1]
-        at = np.minimum(np.searchsorted(own_cells, key), max(len(own_cells) - 1, 0))
-        own = np.where(own_cells[at] == key, own_counts[at], 0) if len(key) else key
-        hits = np.bincount(pairs[:, 0], size[pairs[:, 1]] - own, len(n))
-        known = (foreign > 0) & (_has_gold(outcomes) | (outcomes.c > 0))
+        groups, n, classes = _groups(outcomes), outcomes.n, outcomes.classes
+        giver = np.repeat(np.arange(len(n)), np.diff(classes.starts))
+        answers, answer = np.unique(classes.votes, return_inverse=True)
+        kinds = max(len(answers), 1)
+        cells, given = np.unique(groups[giver] * kinds + answer, return_inverse=True)
+        wanted = _golds(outcomes)
+        where, known_cell = _find(wanted[:, 1], answers), np.full(len(wanted), -1)
+        met = where >= 0
+        known_cell[met] = _find(groups[wanted[met, 0]] * kinds + where[met], cells)
+        met = known_cell >= 0
+        width, right = max(len(cells), 1), classes.right > 0
+        golds = wanted[met, 0] * width + known_cell[met]
+        joins = np.unique(np.concatenate([giver[right] * width + given[right], golds]))
+        target, accepted = np.divmod(joins, width)
+        own = _find(giver * width + given, joins)
+        hits = np.bincount(target, np.bincount(given, classes.counts, len(cells))[accepted], len(n))
+        hits -= np.bincount(target[own[own >= 0]], classes.counts[own >= 0], len(n))
+        foreign = np.bincount(groups, n)[groups].astype(np.int64) - n if len(n) else n
+        joinable = np.bincount(target, minlength=len(n)) > 0
+        joinable[wanted[:, 0]] = True
+        known = (foreign > 0) & joinable & (len(giver) > 0)
         q = np.where(known, hits / np.maximum(foreign, 1), np.nan)
-        return cls(q, pairs, cell, foreign)
+        return cls(q, n, foreign, target, accepted, giver, given, classes.counts, own)
+
+    def noise(self, k: int, chosen: Bools) -> float:
+        """Variance of the mean of `chance_pass_at_k(q, k)` over `chosen` problems, times their number.
+
+        To first order: every response counts for as many of the chosen problems as would take its
+        answer, and its own problem's draws are the random sample.
+        """
+        count = int(np.count_nonzero(chosen))
+        slope = np.where(
+            chosen, k * (1 - np.nan_to_num(self.q)) ** (k - 1) / np.maximum(self.foreign, 1), 0.0
+        )
+        cells = int(self.given.max(initial=0)) + 1
+        worth = np.bincount(self.accepted, slope[self.target], cells)[self.given]
+        worth -= np.where(self.own >= 0, slope[self.giver], 0.0)
+        total = np.bincount(self.giver, self.times * worth, len(self.n))
+        square = np.bincount(self.giver, self.times * worth**2, len(self.n)) - total**2 / self.n
+        # Half a response more that is right by chance keeps the variance above 0 where none was.
+        unseen = 0.5 * np.mean(slope[chosen]) ** 2
+        return float(np.sum(square * self.n / np.maximum(self.n - 1, 1)) / count + unseen * count)
+
+    def smooth(self) -> Floats:
+        """`q` with half a hit and half a miss added, so that it is strictly inside (0, 1)."""
+        return (self.q * self.foreign + 0.5) / (self.foreign + 1)
 
 
 def _groups(outcomes: Outcomes) -> Ints:
@@ -57,28 +96,23 @@ def _groups(outcomes: Outcomes) -> Ints:
     return np.array([names.setdefault((s.source, s.kind), len(names)) for s in outcomes.slots], np.int64)
 
 
-def _has_gold(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
-    return np.array([slot.gold is not None for slot in outcomes.slots], np.bool_)
+def _golds(outcomes: Outcomes) -> Ints:
+    """`(problems with a gold, 2)`: the problem and the name of its gold among the votes."""
+    named = [(i, hash(slot.gold)) for i, slot in enumerate(outcomes.slots) if slot.gold is not None]
+    return np.array(named, np.int64).reshape(-1, 2)
 
 
-def _accepted(outcomes: Outcomes, table: Ints, cell: Ints) -> Ints:
-    """Unique (problem, cell) pairs of which the problem accepts the answer."""
-    right = np.flatnonzero((outcomes.correct == 1) & (outcomes.votes != NO_VOTE))
-    judged = np.stack([outcomes.owner[right], cell[right]], axis=1)
-    lookup = {(int(g), int(v)): i for i, (g, v) in enumerate(table.T)}
-    groups = _groups(outcomes)
-    golds = [
-        (i, lookup[key])
-        for i, slot in enumerate(outcomes.slots)
-        if slot.gold is not None and (key := (int(groups[i]), hash(slot.gold))) in lookup
-    ]
-    both = np.concatenate([judged, np.array(golds, np.int64).reshape(-1, 2)])
-    return np.unique(both, axis=0) if len(both) else both
+def _find(wanted: Ints, ordered: Ints) -> Ints:
+    """Where each of `wanted` stands in `ordered`, or -1."""
+    if not len(ordered):
+        return np.full(len(wanted), -1)
+    at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.where(ordered[at] == wanted, at, -1)
 
 
 def chance_pass_at_k(q: Floats, k: int) -> Floats:
-    """Chance that at least one of k answers taken from other problems is right: 1 - (1 - q)^k, per problem."""
-    return np.asarray(-np.expm1(k * np.log1p(-np.minimum(q, 1.0), where=q < 1, out=np.full_like(q, -np.inf))))
+    """Chance that at least one of k answers taken from other problems is right: 1 - (1 - q)^k."""
+    return np.asarray(1.0 - (1.0 - q) ** k)
 
 
 def adjusted_pass_at_k(passed: float, chance: float) -> float | None:

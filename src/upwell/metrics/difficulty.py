@@ -89,9 +89,7 @@ class Difficulty:
             joint = weights[:, None] * likelihood
             weights = (joint / joint.sum(axis=0)) @ weight / weight.sum()
         joint = weights[:, None] * likelihood
-        return cls(
-            n, c, a, b, chances, weights, pairs, which.reshape(-1), joint / joint.sum(axis=0)
-        )
+        return cls(n, c, a, b, chances, weights, pairs, which.reshape(-1), joint / joint.sum(axis=0))
 
     def noise(self, k: int, *, every: bool = False) -> tuple[Floats, Floats]:
         """Sampling variance of each problem's pass@k (or, with `every`, pass^k), and its smoothed value.

@@ -26,7 +26,9 @@ def miss_table(n: int, k: int) -> Floats:
 
 
 def _miss(n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
-    n_, c_, k_ = np.broadcast_arrays(np.asarray(n, np.int64), np.asarray(c, np.int64), np.asarray(k, np.int64))
+    n_, c_, k_ = np.broadcast_arrays(
+        np.asarray(n, np.int64), np.asarray(c, np.int64), np.asarray(k, np.int64)
+    )
     if np.any((c_ < 0) | (c_ > n_)):
         raise ValueError("the count c must be between 0 and n")
     out = np.empty(n_.shape, np.float64)

@@ -24,13 +24,19 @@ POPULATION_RARE = 1.5
 """Expected hits below which the limit towards the middle trusts the observed scale less and less: what has
 not been seen yet may be a whole problem, however small the values seen so far."""
 FIXED_RARE = 1.0
-"""The same where the problems are given."""
+"""The same where the problems are given, in units of the most that one response can count for."""
 EQUAL = 1e-12
 """Variance, as a share of mean (1 - mean), below which values count as equal."""
 
 
 def share_interval(
-    mean: npt.ArrayLike, scale: npt.ArrayLike, count: int, *, rare: float, widen: npt.ArrayLike = 1.0
+    mean: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    count: int,
+    *,
+    rare: float,
+    unit: float = 1.0,
+    widen: Floats | float = 1.0,
 ) -> tuple[Floats, Floats]:
     """Interval for a share estimated as `mean` by averaging `count` values. Arguments broadcast.
 
@@ -38,7 +44,8 @@ def share_interval(
         mean: The estimate, in [0, 1].
         scale: count * variance of the estimate / (mean (1 - mean)), above 0.
         count: Values averaged.
-        rare: Hits below which `scale` is drawn towards 1 for the limit on the side of the middle.
+        rare: Hits below which `scale` is drawn up to `unit` for the limit on the side of the middle.
+        unit: Scale of what may not have been seen yet.
         widen: Factor on the variance, for an uncertain `scale`.
 
     Returns:
@@ -47,7 +54,7 @@ def share_interval(
     m, phi = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
     small = np.minimum(m, 1 - m)
     # The limit on the side of the middle, seen from the nearer end; the other one is next to that end.
-    inner_scale = phi + np.maximum(1 - phi, 0) * np.exp(-count * small / rare)
+    inner_scale = phi + np.maximum(unit - phi, 0) * np.exp(-count * small / (rare * unit))
     inner = _limit(small, inner_scale * widen, count, upper=True)
     outer = _limit(small, phi * widen, count, upper=False)
     low = np.where(m < 0.5, outer, 1 - inner)
@@ -65,42 +72,49 @@ def _limit(mean: Floats, scale: Floats, count: int, *, upper: bool) -> Floats:
     return np.asarray(np.where(hits > 0, betaincinv(a, trials - hits + 1 - half, 0.5 - LEVEL / 2), 0.0))
 
 
-def population_interval(values: Floats, spread: Floats | None = None) -> tuple[float, float]:
-    """Interval for the mean over a population of problems of which `values`, one per problem, are a sample.
+def population_interval(mean: npt.ArrayLike, variance: npt.ArrayLike, count: int) -> tuple[Floats, Floats]:
+    """Interval for the mean over a population of problems, of which `count` were seen. Arguments broadcast.
 
     The spread between problems already holds the noise of sampling responses, so nothing is resampled.
 
     Args:
-        values: In [0, 1], at least one.
-        spread: What to take the variance from, if not `values` (the linearised values of a ratio).
+        mean: Of the problems' values, each in [0, 1].
+        variance: Between the problems' values (the unbiased one; anything where count is 1).
+        count: Problems.
     """
-    count, mean = len(values), float(np.mean(values))
-    room = mean * (1 - mean)
-    variance = float(np.var(values if spread is None else spread, ddof=1)) if count > 1 else 0.0
-    scale = variance / room if variance > EQUAL * room > 0 else 1.0
+    m = np.asarray(mean, np.float64)
+    room, variance = m * (1 - m), np.asarray(variance, np.float64)
+    spread_out = (count > 1) & (variance > EQUAL * room) & (room > 0)
+    scale = np.divide(variance, room, out=np.ones_like(room + variance), where=spread_out)
     # A variance that is itself estimated calls for Student's t, but that of 0-1 values follows from the mean.
-    widen = 1 + (_t_factor(count) - 1) * max(1 - scale, 0) if count > 1 else 1.0
-    low, high = share_interval(mean, scale, count, rare=POPULATION_RARE, widen=widen)
-    return float(low), float(high)
+    widen = 1 + (_t_factor(count) - 1) * np.maximum(1 - scale, 0)
+    return share_interval(m, scale, count, rare=POPULATION_RARE, widen=widen)
 
 
-def fixed_interval(values: Floats, noise: Floats, expected: Floats, reliance: float) -> tuple[float, float]:
+def fixed_interval(
+    mean: npt.ArrayLike,
+    noise: npt.ArrayLike,
+    smooth: npt.ArrayLike,
+    count: int,
+    *,
+    unit: float,
+    fitted: int,
+) -> tuple[Floats, Floats]:
     """Interval for the mean over exactly these problems, of which only the responses are random.
 
     Args:
-        values: Per problem, in [0, 1].
-        noise: Per problem, the variance of its value under drawing its responses again.
-        expected: Per problem, a smoothed value, strictly inside (0, 1): it sets the scale near the ends.
-        reliance: How much of `noise` rests on the fitted model rather than on the problem's own draws:
-            k / n, from 0 to 1.
+        mean: Of the problems' values, each in [0, 1].
+        noise: Mean over problems of the variance that drawing its responses again gives a problem's value.
+        smooth: `mean` as a model has it, strictly inside (0, 1): it sets the scale near the ends.
+        count: Problems.
+        unit: k / n, the most that one response can count for in a problem's value.
+        fitted: Problems that the noise was learned from.
     """
-    count, smooth = len(values), float(np.mean(expected))
-    room = smooth * (1 - smooth)
-    variance = float(np.mean(noise))
-    scale = variance / room if variance > EQUAL * room > 0 else EQUAL
-    widen = 1 + (_t_factor(count) - 1) * reliance if count > 1 else 1.0
-    low, high = share_interval(float(np.mean(values)), scale, count, rare=FIXED_RARE, widen=widen)
-    return float(low), float(high)
+    smooth = np.asarray(smooth, np.float64)
+    scale = np.maximum(np.asarray(noise, np.float64) / (smooth * (1 - smooth)), EQUAL)
+    # With k = 1 the noise shows in the problem's own draws; with k = n it is known from the model alone.
+    widen = 1 + (_t_factor(fitted) - 1) * unit
+    return share_interval(mean, scale, count, rare=FIXED_RARE, unit=unit, widen=widen)
 
 
 def mean_interval(mean: float, variance: float, dof: float) -> tuple[float, float]:
@@ -110,4 +124,6 @@ def mean_interval(mean: float, variance: float, dof: float) -> tuple[float, floa
 
 
 def _t_factor(count: int) -> float:
+    if count < 2:
+        return 1.0
     return float((t.ppf(0.5 + LEVEL / 2, count - 1) / norm.ppf(0.5 + LEVEL / 2)) ** 2)

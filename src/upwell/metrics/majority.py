@@ -8,7 +8,7 @@ k-subsets, class j wins with m votes, tied with t others, in a share 1 / (t + 1)
 subsets, t being the power of u; and 1 / (t + 1) is the integral of u^t from 0 to 1, so ties cost one
 Gauss-Legendre sum. Scaling z turns every factor into a truncated binomial distribution with p about
 k / n, so that the coefficient is a probability of moderate size: it is read off by a short discrete
-Fourier transform, with an absolute error of about 1e-11 whatever n is.
+Fourier transform, with an absolute error of about 1e-10 whatever n is.
 
 Only contested terms are computed: a class that reaches m votes with a chance below `NEGLIGIBLE` counts
 as unable to, and its factor joins the untruncated rest. Classes of equal size are one level, raised to
@@ -18,6 +18,7 @@ a power. Problems that would cost too much all the same are simulated.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from scipy.special import gammaln
 
 from upwell.metrics.outcomes import NO_VOTE, Classes, Floats, Ints, Outcomes
 
-NEGLIGIBLE = 1e-14
+NEGLIGIBLE = 1e-12
 """Chance below which an event is left out of the exact sum."""
 EXACT_WORK = 1_500_000_000
 """Complex multiplications that one call spends on exact values, about 15 s; the dearest problems beyond it
@@ -45,6 +46,11 @@ class Majority:
     values: Floats
     errors: Floats
     """Monte Carlo standard error per problem; 0 where the value is exact."""
+
+    @property
+    def simulated(self) -> int:
+        """Problems that were not done exactly."""
+        return int(np.count_nonzero(self.errors))
 
     @property
     def error(self) -> float:
@@ -85,7 +91,9 @@ def maj_at_k(n: Ints, classes: Classes, k: int, *, seed: int = 0, exact_work: in
         subsets = int(np.clip(SUBSETS // max(len(dear), 1), 256, 20_000))
         for i in dear:
             span = slice(int(classes.starts[i]), int(classes.starts[i + 1]))
-            values[i], errors[i] = _simulate(classes.counts[span], classes.right[span], int(n[i]), k, subsets, rng)
+            values[i], errors[i] = _simulate(
+                classes.counts[span], classes.right[span], int(n[i]), k, subsets, rng
+            )
     return Majority(np.clip(values, 0.0, 1.0), errors)
 
 
@@ -195,7 +203,9 @@ class _Batch:
         """Points on the circle such that what wraps around onto k is negligible beside the chance of k."""
         low, high = int(self.n[problems].min()), int(self.n[problems].max())
         x = np.arange(high + 1)
-        heavy = np.maximum(self._binomial(np.full(high + 1, low), x), self._binomial(np.full(high + 1, high), x))
+        heavy = np.maximum(
+            self._binomial(np.full(high + 1, low), x), self._binomial(np.full(high + 1, high), x)
+        )
         floor = min(self.whole[problems].min(), 1.0) * NEGLIGIBLE
         reach = np.abs(x - self.k)[heavy > floor / high]
         return int(reach.max()) + 1 if len(reach) else high + 1
@@ -221,7 +231,11 @@ class _Batch:
     def _windows(self, sizes: Ints) -> tuple[Ints, Ints, Ints, Ints]:
         """Per class size, the first and last m that matter and the m it all but surely reaches; and per m
         the smallest size that can reach it."""
-        low, high, surely = np.zeros(len(sizes), np.int64), np.zeros(len(sizes), np.int64), np.zeros(len(sizes), np.int64)
+        low, high, surely = (
+            np.zeros(len(sizes), np.int64),
+            np.zeros(len(sizes), np.int64),
+            np.zeros(len(sizes), np.int64),
+        )
         reaching = np.full(self.k + 2, np.iinfo(np.int32).max, np.int64)
         for i in range(len(sizes) - 1, -1, -1):
             c = int(sizes[i])
@@ -250,6 +264,9 @@ class _Batch:
         self.rest = self.n[self.owner] - size - (total[stop] - total[self.begin] - own * size)
         ties = np.minimum(members[stop] - members[self.begin] - own, self.k // np.maximum(self.m, 1) - 1)
         self.nodes = np.maximum(ties, 0) // 2 + 1
+        # A winner that is the only class of its size is no rival of its own: its level is stepped over.
+        self.alone = (own == 1) & (levels.mult[self.row] == 1)
+        self.active = self.active - self.alone
         self.cost = np.where(self.active > 0, (self.active + 1) * self.nodes * (self.points // 2 + 1), 0)
 
     def too_dear(self, work: int) -> Ints:
@@ -270,13 +287,20 @@ class _Batch:
         todo = todo[np.lexsort((self.nodes[todo], self.active[todo], self.m[todo]))]
         walk = _Circle(self, np.unique(self.levels.size[np.isin(self.levels.owner, self.owner[todo])]))
         key = np.stack([self.m[todo], self.active[todo], self.nodes[todo]])
-        cuts = np.flatnonzero(np.any(key[:, 1:] != key[:, :-1], axis=0)) + 1 if len(todo) else []
+        cuts = np.flatnonzero(np.any(key[:, 1:] != key[:, :-1], axis=0)) + 1
         for group in np.split(todo, cuts):
             chunk = max(CHUNK // (len(walk.circle) * int(self.nodes[group[0]])), 1) if len(group) else 1
             for begin in range(0, len(group), chunk):
                 jobs = group[begin : begin + chunk]
                 np.add.at(out, self.owner[jobs], weight[jobs] * walk.coefficients(self, jobs))
         return out
+
+
+@lru_cache(maxsize=256)
+def _quadrature(nodes: int) -> tuple[Floats, Floats]:
+    """Points and weights on [0, 1], exact for polynomials of degree 2 * nodes - 1."""
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    return (points + 1) / 2, weights / 2
 
 
 class _Circle:
@@ -309,18 +333,20 @@ class _Circle:
         first = jobs[0]
         m, active, nodes = int(batch.m[first]), int(batch.active[first]), int(batch.nodes[first])
         self.advance(batch, m)
-        u, share = np.polynomial.legendre.leggauss(nodes)
-        u, share = (u + 1) / 2, share / 2
+        u, share = _quadrature(nodes)
+        factors = self.below[:, None, :] + u[:, None] * self.equal[:, None, :]
         product = np.ones((len(jobs), nodes, len(self.circle)), np.complex128)
         for i in range(active):
             level = batch.begin[jobs] + i
-            at = np.searchsorted(self.sizes, batch.levels.size[level])
+            level += batch.alone[jobs] & (level >= batch.row[jobs])
             power = batch.levels.mult[level] - (level == batch.row[jobs])
-            factor = self.below[at][:, None, :] + u[:, None] * self.equal[at][:, None, :]
-            if np.all(power == 1):
-                product *= factor
-            else:
-                product *= factor ** power[:, None, None]
-        rest = (1 - self.p + self.p * self.circle) ** batch.rest[jobs][:, None]
-        rest = rest * self.circle ** (m - batch.k) * self.weights
-        return np.asarray(np.einsum("jul,u,jl->j", product, share, rest).real)
+            factor = factors[np.searchsorted(self.sizes, batch.levels.size[level])]
+            many = np.flatnonzero(power > 1)
+            if len(many):
+                factor[many] **= power[many, None, None]
+            product *= factor
+        rest, which = np.unique(batch.rest[jobs], return_inverse=True)
+        tail = (1 - self.p + self.p * self.circle) ** rest[:, None]
+        tail *= self.circle ** (m - batch.k) * self.weights
+        summed = product[:, 0] if nodes == 1 else np.einsum("jul,u->jl", product, share)
+        return np.asarray(np.sum(summed * tail[which.reshape(-1)], axis=1).real)

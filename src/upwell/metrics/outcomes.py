@@ -67,6 +67,8 @@ class Classes:
     """Responses that gave this answer."""
     right: Floats
     """Share of them judged right: 0 or 1, unless the grader could not tell for some."""
+    votes: Ints
+    """The answer, by its name in `Outcomes.votes`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +125,7 @@ class Outcomes:
         correct = (draw < np.repeat(c, n)).astype(np.int8)
         slots = tuple(Slot(key=str(i)) for i in range(len(n)))
         blank = np.zeros(len(correct), np.int64)
-        return cls(
-            slots, starts, correct, blank + NO_VOTE, blank.astype(np.bool_), blank.astype(np.int32)
-        )
+        return cls(slots, starts, correct, blank + NO_VOTE, blank.astype(np.bool_), blank.astype(np.int32))
 
     @property
     def n(self) -> Ints:
@@ -158,10 +158,10 @@ class Outcomes:
         first = np.flatnonzero(np.r_[True, (owner[1:] != owner[:-1]) | (vote[1:] != vote[:-1])][: len(owner)])
         counts = np.diff(np.r_[first, len(owner)])
         share = np.add.reduceat(right.astype(np.float64), first) / counts if len(first) else np.zeros(0)
-        owner = owner[first]
+        owner, vote = owner[first], vote[first]
         order = np.lexsort((-share, -counts, owner))
         starts = np.searchsorted(owner, np.arange(len(self.slots) + 1))
-        return Classes(starts, counts[order], share[order])
+        return Classes(starts, counts[order], share[order], vote[order])
 
     def take(self, chosen: Ints) -> Outcomes:
         """The table of some problems only, by number."""
@@ -199,7 +199,11 @@ class _Columns:
         if self.scores and len(self.scores) != len(self.owner):
             raise UsageError(
                 f"response `{row.problem}#{row.index}` "
-                + ("has no score though others have" if row.score is None else "has a score, others have none"),
+                + (
+                    "has no score though others have"
+                    if row.score is None
+                    else "has a score, others have none"
+                ),
                 "score all responses, or none",
             )
 

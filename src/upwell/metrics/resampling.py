@@ -61,8 +61,10 @@ class Redraw:
         sizes = len(cuts) + 3
         mine = group[self.chosen]
         tried = np.bincount(mine, minlength=sizes)
-        noise = np.bincount(mine, (first - second) ** 2 / 2, sizes) / np.maximum(tried, 1)
-        expected = np.bincount(mine, (first + second) / 2, sizes) / np.maximum(tried, 1)
+        squares, means = (first - second) ** 2 / 2, (first + second) / 2
+        noise = np.bincount(mine, squares, sizes) / np.maximum(tried, 1)
+        expected = np.bincount(mine, means, sizes) / np.maximum(tried, 1)
+        noise[tried == 0], expected[tried == 0] = squares.mean(), means.mean()
         return noise[group], expected[group]
 
     def _redraw_classes(self) -> Classes:
@@ -75,7 +77,7 @@ class Redraw:
             wrong = classes.counts[span][classes.right[span] < 0.5]
             if j < len(self.chosen):
                 silent = n[i] - classes.counts[span].sum()
-                weights = rng.standard_gamma(np.r_[wrong, silent, UNSEEN])
+                weights = np.asarray(rng.standard_gamma(np.r_[wrong, silent, UNSEEN]))
                 shares.append(weights / weights.sum())
             share, chance = shares[j % len(self.chosen)], self._chance[j % len(self.chosen)]
             good = rng.binomial(n[i], chance)
@@ -86,7 +88,8 @@ class Redraw:
             counts.append(seen[kept][order])
             right.append((np.arange(len(seen)) == 0).astype(np.float64)[kept][order])
             starts.append(starts[-1] + int(kept.sum()))
-        return Classes(np.array(starts), np.concatenate(counts), np.concatenate(right))
+        sizes = np.concatenate(counts)
+        return Classes(np.array(starts), sizes, np.concatenate(right), np.arange(len(sizes)))
 
     def _redraw_scored(self) -> tuple[Ints, Bools, Floats]:
         rng, outcomes = self._rng, self.outcomes

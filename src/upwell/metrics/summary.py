@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 
 from upwell.errors import UsageError
 from upwell.metrics.chance import Chance, adjusted_pass_at_k, chance_pass_at_k
+from upwell.metrics.difficulty import Difficulty
 from upwell.metrics.estimators import best_of_at_k, pass_at_k, pass_hat_k
-from upwell.metrics.intervals import LEVEL, population_interval, share_interval
+from upwell.metrics.intervals import fixed_interval, mean_interval, population_interval
 from upwell.metrics.majority import maj_at_k, maj_at_k_first
 from upwell.metrics.metric import Metric
-from upwell.metrics.outcomes import NO_VOTE, Bools, Floats, Ints, Outcomes
-from upwell.metrics.spread import jeffreys_noise
+from upwell.metrics.outcomes import NO_VOTE, Bools, Floats, Outcomes
+from upwell.metrics.resampling import Redraw
+
+AT_K = ("pass@k", "maj@k", "maj@k_first", "best_of@k", "pass^k", "chance_pass@k", "adjusted_pass@k")
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One metric before it is averaged."""
+    """One metric before it is averaged: a value per problem, and how sure each is."""
 
     name: str
     k: int | None
     values: Floats
-    """Per problem; NaN where the problem has none and is left out."""
+    """In [0, 1], except mean tokens."""
     noise: Floats
-    """Per problem, the variance that drawing its responses again would give the value."""
-    unit: bool = True
-    """Values are shares in [0, 1]."""
+    """Variance that drawing the problem's responses again would give its value."""
+    expected: Floats | None
+    """The value as a model has it, inside (0, 1); None for a metric that is not a share."""
+    unit: float = 1.0
+    """The most that one response can count for in a problem's value: k / n."""
     note: str | None = None
 
 
 def default_ks(n: int) -> list[int]:
     """Powers of two up to n, and n itself."""
-    return sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | ({n} if n else set()))
+    return sorted({2**i for i in range(n.bit_length())} | {n}) if n > 0 else []
 
 
 def summarise(
@@ -48,7 +51,11 @@ def summarise(
         outcomes: The graded responses.
         ks: Subset sizes; by default powers of two up to the fewest responses of a problem, and that number.
         slices: Also by level and subject, where the problems have them.
-        seed: Of what is simulated (the interval of maj@k, and maj@k where it cannot be exact).
+        seed: Of what is simulated: the fixed interval of maj@k and best_of@k, and maj@k where it is too
+            dear to be exact.
+
+    Returns:
+        One `Metric` per name, k and slice. What cannot be computed is there with value None and a note.
 
     Raises:
         UsageError: a k below 1.
@@ -56,73 +63,182 @@ def summarise(
     fewest = int(outcomes.n.min()) if len(outcomes.slots) else 0
     wanted = default_ks(fewest) if ks is None else sorted(set(ks))
     if wanted and wanted[0] < 1:
-        raise UsageError(f"k must be at least 1, got {wanted[0]}", "drop it from the list of k")
+        raise UsageError(f"k must be at least 1, got {wanted[0]}", "leave it out of the list of k")
     feasible = [k for k in wanted if k <= fewest]
-    series = _all_series(outcomes, feasible, seed)
-    chance = Chance.of(outcomes)
-    notes = _notes(outcomes, fewest)
-    metrics: list[Metric] = []
-    for name, mask in _slices(outcomes, slices):
-        metrics += [_metric(one, outcomes, mask, name, notes) for one in series]
-        metrics += _chance_metrics(outcomes, chance, feasible, mask, name, notes)
-    missing = [k for k in wanted if k > fewest]
-    return metrics + [_not_computable(outcomes, name, k, fewest) for k in missing for name in _AT_K]
+    shared = _notes(outcomes, fewest)
+    metrics = [_not_computable(outcomes, name, k) for k in wanted if k > fewest for name in _at_k(outcomes)]
+    if not len(outcomes.slots):
+        return [
+            *metrics,
+            Metric(name="pass_ratio", value=None, problems=0, samples=0, note=_join("no responses", *shared)),
+        ]
+    series, chance = list(_series(outcomes, feasible, seed)), Chance.of(outcomes)
+    passed = {one.k: one for one in series if one.name == "pass@k"}
+    for name, chosen in _slices(outcomes, slices):
+        metrics += [_metric(one, outcomes, chosen, name, shared) for one in series]
+        for k in feasible:
+            metrics += _guesses(passed[k], chance, outcomes, chosen, name, shared)
+    return metrics
 
 
-_AT_K = ("pass@k", "maj@k", "maj@k_first", "pass^k", "chance_pass@k", "adjusted_pass@k")
+def _at_k(outcomes: Outcomes) -> list[str]:
+    return [name for name in AT_K if name != "best_of@k" or outcomes.scores is not None]
 
 
-def _all_series(outcomes: Outcomes, ks: Sequence[int], seed: int) -> list[Series]:
+def _series(outcomes: Outcomes, ks: Sequence[int], seed: int) -> Iterator[Series]:
     n, c = outcomes.n, outcomes.c
-    size = n.astype(np.float64)
-
-    def share(name: str, column: npt.NDArray[np.bool_]) -> Series:
-        values = outcomes.per_problem(column) / size
-        return Series(name, None, values, jeffreys_noise(values, size))
-
-    out = [share("pass_ratio", outcomes.correct == 1)]
+    typical = float(n.mean())
+    difficulty = Difficulty.fit(n, c)
+    yield Series("pass_ratio", None, c / n, *difficulty.noise(1), 1 / typical)
     for k in ks:
-        values = pass_at_k(n, c, k)
-        out.append(Series("pass@k", k, values, jeffreys_noise(values, size / k)))
+        yield Series("pass@k", k, pass_at_k(n, c, k), *difficulty.noise(k), k / typical)
     for k in ks:
-        majority = maj_at_k(n, outcomes.classes, k, seed=seed)
-        note = f"Monte Carlo, standard error {majority.error:.1e}" if majority.error else None
-        noise = jeffreys_noise(majority.values, size / k)
-        out.append(Series("maj@k", k, majority.values, noise, note=note))
+        yield Series("pass^k", k, pass_hat_k(n, c, k), *difficulty.noise(k, every=True), k / typical)
+    redraw = Redraw(outcomes, difficulty, seed)
     for k in ks:
-        values = maj_at_k_first(outcomes, k)
-        out.append(Series("maj@k_first", k, values, jeffreys_noise(values, np.ones(len(n)))))
-    for k in ks:
-        values = pass_hat_k(n, c, k)
-        out.append(Series("pass^k", k, values, jeffreys_noise(values, size / k)))
+        yield from _majorities(outcomes, k, redraw, seed)
     if outcomes.scores is not None:
         for k in ks:
             values = best_of_at_k(outcomes.starts, outcomes.correct == 1, outcomes.scores, k)
-            out.append(Series("best_of@k", k, values, jeffreys_noise(values, size / k)))
-    out.append(share("truncated", outcomes.truncated))
-    out.append(share("no_answer", outcomes.votes == NO_VOTE))
-    out.append(share("undecided", outcomes.correct == -1))
-    tokens = outcomes.per_problem(outcomes.tokens) / size
-    squares = outcomes.per_problem(outcomes.tokens.astype(np.int64) ** 2) / size
-    out.append(Series("mean_tokens", None, tokens, (squares - tokens**2) / np.maximum(size - 1, 1), unit=False))
-    return out
+            yield Series("best_of@k", k, values, *redraw.best_of(k, values), k / typical)
+    for name, column in (
+        ("truncated", outcomes.truncated),
+        ("no_answer", outcomes.votes == NO_VOTE),
+        ("undecided", outcomes.correct == -1),
+    ):
+        count = outcomes.per_problem(column)
+        yield Series(name, None, count / n, *Difficulty.fit(n, count).noise(1), 1 / typical)
+    tokens = outcomes.per_problem(outcomes.tokens) / n
+    around = np.add.reduceat((outcomes.tokens - np.repeat(tokens, n)) ** 2, outcomes.starts[:-1])
+    noise = np.divide(around, n * (n - 1), out=np.full(len(n), np.nan), where=n > 1)
+    yield Series("mean_tokens", None, tokens, noise, None)
 
 
-def _slices(outcomes: Outcomes, wanted: bool) -> list[tuple[str | None, Bools]]:
-    out: list[tuple[str | None, Bools]] = [(None, np.ones(len(outcomes.slots), np.bool_))]
+def _majorities(outcomes: Outcomes, k: int, redraw: Redraw, seed: int) -> Iterator[Series]:
+    if not np.any(outcomes.votes != NO_VOTE) and np.any(outcomes.c):
+        missing = np.full(len(outcomes.slots), np.nan)
+        for name in ("maj@k", "maj@k_first"):
+            yield Series(name, k, missing, missing, missing, note="no answers were given, only verdicts")
+        return
+    unit = k / float(outcomes.n.mean())
+    majority = maj_at_k(outcomes.n, outcomes.classes, k, seed=seed)
+    noise, expected = redraw.majority(k, majority.values)
+    note = (
+        f"{majority.simulated} problems by Monte Carlo, standard error {majority.error:.1e}"
+        if majority.error
+        else None
+    )
+    yield Series("maj@k", k, majority.values, noise + majority.errors**2, expected, unit, note)
+    # Given the problem, the first k draws are right or wrong with the chance that maj@k estimates.
+    once = np.maximum(majority.values * (1 - majority.values), 0.0) + noise
+    yield Series("maj@k_first", k, maj_at_k_first(outcomes, k), once, expected)
+
+
+def _slices(outcomes: Outcomes, wanted: bool) -> Iterator[tuple[str | None, Bools]]:
+    yield None, np.ones(len(outcomes.slots), np.bool_)
     for what in ("level", "subject") if wanted else ():
         labels = np.array([getattr(slot, what) or "" for slot in outcomes.slots], dtype=object)
-        out += [(f"{what}={label}", labels == label) for label in sorted(set(labels)) if label]
-    return out
+        for label in sorted(set(labels) - {""}):
+            yield f"{what}={label}", labels == label
+
+
+def _metric(one: Series, outcomes: Outcomes, chosen: Bools, name: str | None, shared: list[str]) -> Metric:
+    chosen = chosen & ~np.isnan(one.values)
+    count, samples = int(np.count_nonzero(chosen)), int(outcomes.n[chosen].sum())
+    note = _join(one.note, *shared)
+    if not count:
+        return Metric(name=one.name, k=one.k, value=None, problems=0, samples=0, slice=name, note=note)
+    values, noise = one.values[chosen], float(one.noise[chosen].mean())
+    mean = float(values.mean())
+    between = float(values.var(ddof=1)) if count > 1 else np.nan
+    low: float | None
+    low_fixed: float | None
+    if one.expected is None:
+        low, high = mean_interval(mean, between / count, count - 1) if count > 1 else (None, None)
+        low_fixed, high_fixed = (
+            (None, None) if np.isnan(noise) else mean_interval(mean, noise / count, np.inf)
+        )
+        if low is None or low_fixed is None:
+            note = _join("no interval from one problem or one response", note)
+    else:
+        mean = min(max(mean, 0.0), 1.0)
+        smooth = float(one.expected[chosen].mean())
+        low, high = map(float, population_interval(mean, between, count))
+        low_fixed, high_fixed = map(
+            float, fixed_interval(mean, noise, smooth, count, unit=one.unit, fitted=len(one.values))
+        )
+    return Metric(
+        name=one.name, k=one.k, value=mean, low=low, high=high, low_fixed=low_fixed, high_fixed=high_fixed,
+        problems=count, samples=samples, slice=name, note=note,
+    )  # fmt: skip
+
+
+def _guesses(
+    passed: Series, chance: Chance, outcomes: Outcomes, chosen: Bools, name: str | None, shared: list[str]
+) -> Iterator[Metric]:
+    """chance_pass@k and adjusted_pass@k, over the problems that have a chance."""
+    assert passed.k is not None and passed.expected is not None
+    k, known = passed.k, chosen & ~np.isnan(chance.q)
+    count, samples = int(np.count_nonzero(known)), int(outcomes.n[known].sum())
+    unknown = int(np.count_nonzero(chosen)) - count
+    note = _join(
+        f"problems left out, having no other of their kind or no canonical gold: {unknown}"
+        if unknown
+        else None,
+        *shared,
+    )
+
+    def metric(
+        metric_name: str, value: float | None, between: float, noise: float, smooth: float, why: str | None
+    ) -> Metric:
+        if value is None:
+            return Metric(
+                name=metric_name, k=k, value=None, problems=count, samples=samples, slice=name, note=why
+            )
+        low, high = map(float, population_interval(value, between, count))
+        low_fixed, high_fixed = map(
+            float, fixed_interval(value, noise, smooth, count, unit=passed.unit, fitted=len(outcomes.slots))
+        )
+        return Metric(
+            name=metric_name, k=k, value=value, low=low, high=high, low_fixed=low_fixed, high_fixed=high_fixed,
+            problems=count, samples=samples, slice=name, note=why,
+        )  # fmt: skip
+
+    if not count:
+        yield metric("chance_pass@k", None, 0, 0, 0, note)
+        yield metric("adjusted_pass@k", None, 0, 0, 0, note)
+        return
+    guess, right = chance_pass_at_k(chance.q[known], k), passed.values[known]
+    mean, base, noise = float(guess.mean()), float(right.mean()), chance.noise(k, known)
+    smooth = float(chance_pass_at_k(chance.smooth()[known], k).mean())
+    yield metric("chance_pass@k", mean, _between(guess), noise, smooth, note)
+    value = adjusted_pass_at_k(base, mean)
+    if value is None:
+        yield metric("adjusted_pass@k", None, 0, 0, 0, _join("chance is 1", note))
+        return
+    # To first order in both means.
+    by_pass, by_chance = 1 / (1 - mean), (1 - base) / (1 - mean) ** 2
+    spread = _between(by_pass * right - by_chance * guess)
+    noise = by_pass**2 * float(passed.noise[known].mean()) + by_chance**2 * noise
+    inside = 0.5 / (samples + 1)
+    smooth = min(max((float(passed.expected[known].mean()) - smooth) / (1 - smooth), inside), 1 - inside)
+    below = "pass@k is below chance" if base < mean else None
+    yield metric("adjusted_pass@k", value, spread, noise, smooth, _join(below, note))
+
+
+def _between(values: Floats) -> float:
+    return float(values.var(ddof=1)) if len(values) > 1 else np.nan
 
 
 def _notes(outcomes: Outcomes, fewest: int) -> list[str]:
     notes = []
     if outcomes.unanswered:
-        notes.append(f"{outcomes.unanswered} problems without any response are left out")
+        notes.append(f"problems left out, having no response: {outcomes.unanswered}")
     if len(outcomes.slots) and outcomes.n.max() > fewest:
         short = int(np.count_nonzero(outcomes.n == fewest))
-        notes.append(f"problems have {fewest} to {outcomes.n.max()} responses; k ends at {fewest} ({short} problems)")
+        notes.append(
+            f"{fewest} to {outcomes.n.max()} responses per problem ({fewest} for {short}), so k ends at {fewest}"
+        )
     return notes
 
 
@@ -130,64 +246,8 @@ def _join(*notes: str | None) -> str | None:
     return "; ".join(note for note in notes if note) or None
 
 
-def _metric(one: Series, outcomes: Outcomes, mask: Bools, name: str | None, notes: list[str]) -> Metric:
-    chosen = mask & ~np.isnan(one.values)
-    problems, samples = int(np.count_nonzero(chosen)), int(outcomes.n[chosen].sum())
-    note = _join(one.note, *notes)
-    if not problems:
-        return Metric(name=one.name, k=one.k, value=None, problems=0, samples=0, slice=name,
-                      note=_join("no responses", note))
-    values, noise = one.values[chosen], one.noise[chosen]
-    mean, variance = float(values.mean()), float(noise.sum()) / problems**2
-    if one.unit:
-        low, high = population_interval(values)
-        low_fixed, high_fixed = share_interval(mean, variance, samples, np.inf)
-    else:
-        low, high = _t_interval(mean, float(np.var(values, ddof=1)) / problems if problems > 1 else np.nan, problems - 1)
-        low_fixed, high_fixed = _t_interval(mean, variance, np.inf)
-    return Metric(name=one.name, k=one.k, value=mean, low=low, high=high, low_fixed=low_fixed,
-                  high_fixed=high_fixed, problems=problems, samples=samples, slice=name, note=note)
-
-
-def _t_interval(mean: float, variance: float, dof: float) -> tuple[float | None, float | None]:
-    if not np.isfinite(variance):
-        return None, None
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, dof) * np.sqrt(max(variance, 0.0)))
-    return mean - half, mean + half
-
-
-def _chance_metrics(outcomes: Outcomes, chance: Chance, ks: Sequence[int], mask: Bools, name: str | None,
-                    notes: list[str]) -> list[Metric]:
-    known = ~np.isnan(chance.q)
-    unknown = int(np.count_nonzero(mask & ~known))
-    note = f"{unknown} problems left out: no other problem of the kind, or no canonical gold" if unknown else None
-    out = []
-    noise = np.zeros(len(known))
-    for k in ks:
-        guess = chance_pass_at_k(chance.q, k)
-        one = Series("chance_pass@k", k, guess, noise, note=note)
-        metric = _metric(one, outcomes, mask, name, notes)
-        out.append(metric)
-        passed = Series("pass@k", k, np.where(known, pass_at_k(outcomes.n, outcomes.c, k), np.nan),
-                        jeffreys_noise(pass_at_k(outcomes.n, outcomes.c, k), outcomes.n / k), note=note)
-        real = _metric(passed, outcomes, mask, name, notes)
-        out.append(_adjusted(real, metric))
-    return out
-
-
-def _adjusted(passed: Metric, chance: Metric) -> Metric:
-    def adjust(value: float | None) -> float | None:
-        return None if value is None or chance.value is None else adjusted_pass_at_k(value, chance.value)
-
-    value = adjust(passed.value)
-    note = passed.note if value is not None else _join("chance is 1 or unknown", passed.note)
-    return Metric(name="adjusted_pass@k", k=passed.k, value=value, low=adjust(passed.low), high=adjust(passed.high),
-                  low_fixed=adjust(passed.low_fixed), high_fixed=adjust(passed.high_fixed),
-                  problems=passed.problems, samples=passed.samples, slice=passed.slice, note=note)
-
-
-def _not_computable(outcomes: Outcomes, name: str, k: int, fewest: int) -> Metric:
-    short = int(np.count_nonzero(outcomes.n < k))
-    return Metric(name=name, k=k, value=None, problems=0, samples=0,
-                  note=f"not computable: {short} of {len(outcomes.slots)} problems have fewer than {k} responses"
-                       f" (fewest: {fewest})")
+def _not_computable(outcomes: Outcomes, name: str, k: int) -> Metric:
+    short = int(np.count_nonzero(outcomes.n < k)) + outcomes.unanswered
+    total = len(outcomes.slots) + outcomes.unanswered
+    note = f"not computable: fewer than {k} responses for {short} of {total} problems"
+    return Metric(name=name, k=k, value=None, problems=0, samples=0, note=note)

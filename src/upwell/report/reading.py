@@ -127,13 +127,16 @@ class RunView:
 
     @property
     def model(self) -> str:
-        """The model under the name that it was asked for by."""
-        return _first_text(self.setting("model"), self.manifest.get("model"), self.manifest.get("engine"))
+        """What wrote the responses: the model as the run identified it."""
+        entry = self.manifest.get("model")
+        name = entry.get("name") if isinstance(entry, Mapping) else entry
+        return str(name or self.setting("model") or "not recorded")
 
     @property
     def problem_set(self) -> str:
-        """The problem set under the name that it was asked for by."""
-        return _first_text(self.setting("problems"), self.manifest.get("inputs"))
+        """The problem set as it was asked for, or else where the problems say that they come from."""
+        sources = sorted({view.problem.source for view in self.problems} - {""})
+        return str(self.setting("problems") or ", ".join(sources) or "not recorded")
 
     @property
     def keys(self) -> frozenset[str]:
@@ -274,17 +277,6 @@ def _split(key: str) -> tuple[str, int]:
     """A response key as (problem key, index of the draw)."""
     problem, _, index = key.rpartition("#")
     return problem, int(index) if index.isascii() and index.isdigit() else 0
-
-
-def _first_text(*candidates: object) -> str:
-    for value in candidates:
-        if isinstance(value, Mapping):
-            value = value.get("name") or value.get("identity")
-        elif isinstance(value, list | tuple):
-            value = ", ".join(str(v.get("name", "")) if isinstance(v, Mapping) else str(v) for v in value)
-        if value:
-            return str(value)
-    return "not recorded"
 
 
 def common_tries(runs: Sequence[RunView]) -> int:

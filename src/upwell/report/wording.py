@@ -109,6 +109,7 @@ def facts(run: RunView) -> list[tuple[str, str]]:
     """What was measured, as label and value."""
     prompt = run.manifest.get("prompt")
     prompt_name = prompt.get("name") if isinstance(prompt, dict) else prompt
+    sessions = run.manifest.get("sessions") or ()
     found: list[tuple[str, object]] = [
         ("Model", run.model),
         ("Problems", f"{run.problem_set}, {count(len(run.problems))}"),
@@ -116,10 +117,13 @@ def facts(run: RunView) -> list[tuple[str, str]]:
         ("Prompt", prompt_name or run.setting("prompt")),
         ("Temperature", run.setting("temperature")),
         ("Token limit", run.setting("max_tokens")),
-        ("Limit", run.setting("limit") and f"{run.setting('limit')} problems"),
+        ("Subset", run.setting("limit") and f"{run.setting('limit')} at random, fixed"),
         ("Grader", run.manifest.get("grader")),
         ("Begun", moment(run.manifest.get("started")) if run.manifest.get("started") else None),
-        ("Took", duration(run.elapsed) if run.elapsed is not None else None),
+        (
+            "Took" if len(sessions) < 2 else "Last session took",
+            duration(run.elapsed) if run.elapsed is not None else None,
+        ),
     ]
     return [(label, brief(value, 120)) for label, value in found if value not in (None, "")]
 

