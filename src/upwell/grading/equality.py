@@ -205,18 +205,12 @@ def _close(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
         return True
     if isinstance(a, Fraction) and a.denominator == 1:
         return False
-    if gold.text and _significant(gold.text) >= _ROUNDED_DIGITS - 1 and not answer.text:
-        return bool(error <= mp.mpf(10) ** -_decimals(gold.text) / 2)
-    if answer.text and _significant(answer.text) >= _ROUNDED_DIGITS and not gold.text:
-        return bool(error <= mp.mpf(10) ** -_decimals(answer.text))
-    if (
-        gold.text
-        and answer.text
-        and _decimals(answer.text) > _decimals(gold.text)
-        and _significant(gold.text) >= 3
-    ):
-        return bool(error <= mp.mpf(10) ** -_decimals(gold.text) / 2)
-    return False
+    if gold.text:
+        finer = not answer.text or _decimals(answer.text) > _decimals(gold.text)
+        rounded = _decimals(gold.text) >= 2 and _significant(gold.text) >= _GOLD_DIGITS
+        return finer and rounded and bool(error <= mp.mpf(10) ** -_decimals(gold.text) / 2)
+    precise = _decimals(answer.text) > 0 and _significant(answer.text) >= _ANSWER_DIGITS
+    return precise and bool(error <= mp.mpf(10) ** -_decimals(answer.text))
 
 
 def _decimals(text: str) -> int:
