@@ -46,7 +46,10 @@ def _babble(request: Request) -> str:
     if len(request.prompt) > 256:
         raise ValueError(f"the prompt has {len(request.prompt)} characters")
     draw = random.Random(f"{request.seed} {request.prompt}")
-    return " ".join(draw.choice("so the train leaves at 7 and costs 42".split()) for _ in range(draw.randint(5, 40)))
+    return " ".join(
+        draw.choice(["so", "the", "train", "leaves", "at", "7", "and", "costs", "42"])
+        for _ in range(draw.randint(5, 40))
+    )
 
 
 def _embedded(lanes: int) -> Callable[[Path], Engine]:
@@ -89,14 +92,14 @@ def engine(subject: Subject, tiny_llama: Path) -> Iterator[Engine]:
     opened.close()  # a second time is fine
 
 
-def request(key: str, prompt: str, seed: int, sampling: Sampling = HOT) -> Request:
+def asked(key: str, prompt: str, seed: int, sampling: Sampling = HOT) -> Request:
     return Request(key=key, prompt=prompt, add_special_tokens=False, seed=seed, sampling=sampling)
 
 
 def wanted(samples: int, sampling: Sampling = HOT) -> list[Request]:
     """Draws of all prompts, those of one prompt together, each with its own seed."""
     return [
-        request(f"{p}#{i}", prompt, 1000 * p + i, sampling)
+        asked(f"{p}#{i}", prompt, 1000 * p + i, sampling)
         for p, prompt in enumerate(PROMPTS)
         for i in range(samples)
     ]
@@ -123,7 +126,7 @@ def whole(text: str) -> str:
 @pytest.mark.parametrize("count", [1, SLOTS, 17])
 def test_every_request_gets_exactly_one_reply(engine: Engine, count: int) -> None:
     # Prompts come mixed: sharing is a matter of speed, and the caller's order is not to be relied on.
-    requests = [request(f"any key / {i}#{i}", PROMPTS[i % 3], i) for i in range(count)]
+    requests = [asked(f"any key / {i}#{i}", PROMPTS[i % 3], i) for i in range(count)]
     assert all(reply.error is None for reply in answered(engine, requests).values())
 
 
@@ -150,7 +153,7 @@ def test_an_endless_source_is_pulled_only_as_far_as_there_is_room(engine: Engine
     def endless() -> Iterator[Request]:
         nonlocal pulled
         for pulled in itertools.count(1):
-            yield request(str(pulled), PROMPTS[(pulled // 5) % 3], pulled)
+            yield asked(str(pulled), PROMPTS[(pulled // 5) % 3], pulled)
 
     going = engine.generate(endless())
     for taken in range(1, 41):
@@ -166,7 +169,7 @@ def test_an_endless_source_is_pulled_only_as_far_as_there_is_room(engine: Engine
 
 def test_an_unservable_request_is_answered_with_an_error_and_the_rest_is_served(engine: Engine) -> None:
     good = wanted(3)
-    bad = [request(f"bad#{i}", UNSERVABLE, i) for i in range(3)]
+    bad = [asked(f"bad#{i}", UNSERVABLE, i) for i in range(3)]
     alone = texts(engine, good)
     for mixed in (bad + good, good + bad, [r for pair in zip(good, bad * 3, strict=True) for r in pair][:11]):
         mixed = list({r.key: r for r in mixed}.values())
@@ -180,12 +183,14 @@ def test_an_unservable_request_is_answered_with_an_error_and_the_rest_is_served(
 
 
 def test_only_unservable_requests(engine: Engine) -> None:
-    found = answered(engine, [request(str(i), UNSERVABLE, i) for i in range(10)])
+    found = answered(engine, [asked(str(i), UNSERVABLE, i) for i in range(10)])
     assert all(reply.error for reply in found.values())
 
 
 @pytest.mark.parametrize("before", [0, 1, 5, 12])
-def test_an_error_of_the_source_reaches_the_caller_and_the_engine_goes_on(engine: Engine, before: int) -> None:
+def test_an_error_of_the_source_reaches_the_caller_and_the_engine_goes_on(
+    engine: Engine, before: int
+) -> None:
     expected = texts(engine, wanted(4))
 
     def breaking() -> Iterator[Request]:
@@ -233,7 +238,7 @@ def test_what_is_abandoned_again_and_again_is_not_kept(
 def test_the_same_request_gets_the_same_text(engine: Engine) -> None:
     first, again = texts(engine, wanted(5)), texts(engine, wanted(5)[::-1])
     assert first == again, "in another order, with other neighbours"
-    twins = texts(engine, [request(f"twin#{i}", PROMPTS[0], 2) for i in range(6)])
+    twins = texts(engine, [asked(f"twin#{i}", PROMPTS[0], 2) for i in range(6)])
     assert set(twins.values()) == {first["0#2"]}, "the key is a name, not a seed"
 
 
@@ -272,21 +277,16 @@ def test_stop_strings_end_a_response_and_are_not_part_of_it(engine: Engine) -> N
 
 def test_requests_with_different_sampling_share_a_call(engine: Engine) -> None:
     short, long = Sampling(temperature=1.0, max_tokens=2), Sampling(temperature=0.7, max_tokens=30)
-    apart = texts(engine, wanted(3, short)) | {"long" + k: t for k, t in texts(engine, wanted(3, long)).items()}
+    apart = texts(engine, wanted(3, short)) | {
+        "long" + k: t for k, t in texts(engine, wanted(3, long)).items()
+    }
     mixed = [
         each
         for few, many in zip(wanted(3, short), wanted(3, long), strict=True)
-        for each in (few, request("long" + many.key, many.prompt, many.seed, long))
+        for each in (few, asked("long" + many.key, many.prompt, many.seed, long))
     ]
     assert texts(engine, mixed) == apart
 
 
 def test_identity_names_no_machine_path(engine: Engine, tiny_llama: Path) -> None:
     assert engine.identity and str(tiny_llama.parent) not in engine.identity
-
-
-def test_a_closed_engine_may_be_closed_again(subject: Subject, tiny_llama: Path) -> None:
-    opened = subject.open(tiny_llama)
-    list(opened.generate(wanted(1)))
-    opened.close()
-    opened.close()

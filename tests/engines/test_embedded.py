@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
-from tiny_models import make_checkpoint
 
+from tiny_models import make_checkpoint
 from upwell.engines.base import Reply, Request, Sampling
 from upwell.engines.checkpoints import DEFAULT_MODEL, Checkpoint, resolve
 from upwell.engines.embedded.drawing import Rows, draw, uniforms
@@ -20,16 +20,28 @@ from upwell.errors import UsageError
 from upwell.records import draw_seed
 
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3"]
-PROMPTS = ["Two apples and three pears cost", "7 * 6 =", "A longer question, about trains that leave at noon: how far?"]
+PROMPTS = [
+    "Two apples and three pears cost",
+    "7 * 6 =",
+    "A longer question, about trains that leave at noon: how far?",
+]
 
 
 def engine_of(folder: Path, **settings: Any) -> EmbeddedEngine:
-    return EmbeddedEngine(Checkpoint(folder.name, folder), **{"dtype": "float32", "device": "cpu", **settings})
+    return EmbeddedEngine(
+        Checkpoint(folder.name, folder), **{"dtype": "float32", "device": "cpu", **settings}
+    )
 
 
 def requests(prompts: list[str], samples: int, sampling: Sampling) -> list[Request]:
     return [
-        Request(key=f"{p}#{i}", prompt=prompt, add_special_tokens=False, seed=draw_seed(1, str(p), i), sampling=sampling)
+        Request(
+            key=f"{p}#{i}",
+            prompt=prompt,
+            add_special_tokens=False,
+            seed=draw_seed(1, str(p), i),
+            sampling=sampling,
+        )
         for p, prompt in enumerate(prompts)
         for i in range(samples)
     ]
@@ -202,7 +214,11 @@ def test_stop_strings_and_limits(tiny_llama: Path) -> None:
     free = by_key(list(engine.generate(requests(PROMPTS, 4, Sampling(temperature=1.0, max_tokens=60)))))
     assert all(r.finish == ("length" if r.tokens == 60 else "stop") for r in free.values())
     stop = sorted({c for r in free.values() for c in r.text if c.isascii() and c.isprintable()})[:4]
-    stopped = by_key(list(engine.generate(requests(PROMPTS, 4, Sampling(temperature=1.0, max_tokens=60, stop=tuple(stop))))))
+    stopped = by_key(
+        list(
+            engine.generate(requests(PROMPTS, 4, Sampling(temperature=1.0, max_tokens=60, stop=tuple(stop))))
+        )
+    )
     cut_short = 0
     for key, reply in stopped.items():
         assert not any(s in reply.text for s in stop)
@@ -298,6 +314,7 @@ def test_logprobs_are_those_of_the_model(tiny_llama: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_that_hides_its_attention_is_refused(tmp_path: Path) -> None:
     from transformers import BloomConfig, BloomForCausalLM
+
     from tiny_models import tokenizer
 
     folder = tmp_path / "bloom"

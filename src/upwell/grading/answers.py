@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from upwell.grading.evaluate import Evaluator, fingerprint, shown
@@ -41,6 +42,21 @@ def listing(items: list[Answer], assigned: list[str | None] | None = None) -> An
     for item in items:
         flat.extend(item.items if item.kind == "list" else [item])
     return Answer("list", "", None, tuple(flat))
+
+
+def punctured(holes: list[Answer]) -> Answer:
+    """All real numbers but some, as a union of open intervals. Raises `Unreadable` where they have no order."""
+    values = [(Evaluator()(hole.node), hole) if hole.node is not None else None for hole in holes]
+    known = [value for value in values if value is not None and isinstance(value[0], Fraction)]
+    if len(known) < len(holes):
+        if len(holes) > 1:
+            raise Unreadable("numbers without an order")
+        ends = holes
+    else:
+        ends = [hole for _, hole in sorted(known, key=lambda pair: pair[0])]
+    bounds = [Answer("text", "-oo"), *ends, Answer("text", "oo")]
+    rays = [Answer("tuple", "()", None, pair) for pair in pairwise(bounds)]
+    return Answer("union", "", None, tuple(rays))
 
 
 def key(answer: Answer) -> str:

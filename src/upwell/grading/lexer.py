@@ -31,8 +31,8 @@ class Token(NamedTuple):
     """Whether white space stands before it."""
 
 
-_FUNCTION_NAMES = """sin cos tan cot sec csc asin acos atan sinh cosh tanh log ln exp sqrt cbrt abs gcd lcm
-max min floor ceil det arcsin arccos arctan"""
+_FUNCTION_NAMES = """sin cos tan cot sec csc asin acos atan sinh cosh tanh log ln exp sqrt lg cbrt abs gcd
+lcm max min floor ceil det arcsin arccos arctan"""
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _GREEK_NAMES = """alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi
 rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"""
@@ -46,6 +46,7 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<op>\.\.\.|<=|>=|!=|==|=>|->|:=|[^\s])"
 )
+_STYLED = re.compile(r"\s?\{( ?[A-Za-z]+(?:[ /.][A-Za-z]+)* ?)\}")
 _GROUPED = re.compile(r"(?P<num>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?)")
 """Digits grouped by commas; inside brackets commas separate instead."""
 _OPS = {"<=": "\\le", ">=": "\\ge", "!=": "\\ne", "==": "=", "=>": "\\Rightarrow", "->": "\\to", ":=": "="}
@@ -72,6 +73,9 @@ def tokens(text: str) -> list[Token]:
             content = text[position + 1 : end].strip()
             found.append(Token(kind, f"/{content}" if piece == "\\end" else content, spaced))
             position = end + 1
+        elif piece == "\\font" and (styled := _STYLED.match(text, position)):
+            found.append(_styled(styled[1], spaced))
+            position = styled.end()
         elif kind == "cmd":
             depth += {"\\{": 1, "\\}": -1}.get(piece, 0)
             found.append(_command(piece, spaced))
@@ -90,6 +94,14 @@ def tokens(text: str) -> list[Token]:
         if len(found) > MAX_TOKENS:
             raise Unreadable("too many tokens")
     return found
+
+
+def _styled(content: str, spaced: bool) -> Token:
+    """What `\\mathrm{...}` sets upright: a unit or another word, a function or a single letter."""
+    word = content.strip()
+    if word in FUNCTIONS and word != "sqrt":
+        return _command(f"\\{word}", spaced)
+    return Token("name" if len(content) == 1 else "text", word, spaced)
 
 
 def _group_end(text: str, start: int) -> int:

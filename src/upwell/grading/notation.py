@@ -62,7 +62,7 @@ _NEW_NAMES = {
     "iff": "\\Leftrightarrow ", "implies": "\\Rightarrow ", "to": "\\to ", "longrightarrow": "\\to ",
     "infin": "\\infty ", "prime": "'", "percent": "%", "arcsin": "\\asin ", "arccos": "\\acos ",
     "arctan": "\\atan ", "arctg": "\\atan ", "cosec": "\\csc ", "cotan": "\\cot ", "tg": "\\tan ",
-    "ctg": "\\cot ", "lg": "\\log ", "dots": "...", "ldots": "...", "cdots": "...", "dotsc": "...",
+    "ctg": "\\cot ", "dots": "...", "ldots": "...", "cdots": "...", "dotsc": "...",
     "dotsb": "...",
 }  # fmt: skip
 _RENAMED = re.compile(rf"\\({'|'.join(_NEW_NAMES)})(?![A-Za-z])")
@@ -115,6 +115,7 @@ def _latex(text: str) -> str:
     text = _RENAMED.sub(lambda m: _NEW_NAMES[m[1]], text)
     if "\\begin" not in text:
         text = _DELIMITERS.sub(" ", text)
+    text = text.replace("\\|", "|")
     if "\\over" in text:
         text = _OVER.sub(r"{\\frac{\1}{\2}}", text)
     return text.replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")

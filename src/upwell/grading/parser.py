@@ -38,6 +38,7 @@ class Parser:
         self.run = run
         self.at = 0
         self.depth = 0
+        self.in_bars = False
 
     def formula(self) -> Node:
         node = self._sum()
@@ -115,7 +116,7 @@ class Parser:
             before = self.run[self.at - 1]
             return not (before.kind == "num" or (token.spaced and before.kind == "op" and before.text == "!"))
         if token.kind == "op":
-            return token.text in "({["
+            return token.text in "({[" or (token.text == "|" and not self.in_bars)
         return token.kind == "cmd" and token.text in _ATOM_COMMANDS
 
     def _power(self) -> Node:
@@ -277,8 +278,10 @@ class Parser:
         if closing is None:
             raise Unreadable(f"unexpected {opening!r}")
         self.at += 1
+        around, self.in_bars = self.in_bars, opening == "|"
         node = self._sum()
         self._take(closing)
+        self.in_bars = around
         return Node("fn", (node,), "abs") if opening == "|" else node
 
     def _function(self) -> Node:

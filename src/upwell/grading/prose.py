@@ -43,7 +43,7 @@ _CODE = re.compile(
     r"__|\(\)|\b(?!sqrt|sin|cos|tan|log|ln|exp|abs|max|min|gcd|lcm|floor|ceil|pi)[A-Za-z_]{2,}\(|\\(?:input|write)"
 )
 _FIELD = re.compile(r"[\"'][\w ]{1,40}[\"']\s?:\s?[\"']?([^\"'{}]{1,80}?)[\"']?\s*\}?$")
-_ARTICLES = frozenset(("the", "a", "an"))
+_ARTICLES = frozenset(("the", "a", "an", "on", "it", "is", "it's", "at", "by"))
 
 
 def candidates(answer: str) -> list[str]:

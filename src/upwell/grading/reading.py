@@ -13,7 +13,7 @@ from upwell.grading.lexer import Unreadable, tokens
 from upwell.grading.notation import spelled
 from upwell.grading.parser import number
 from upwell.grading.structure import structure
-from upwell.grading.units import NUMERALS
+from upwell.grading.units import NUMERALS, SCALES
 
 _TIME = re.compile(r"(\d{1,2})[:.](\d{2})(?::(\d{2}))?\s*(?:([aApP])\.?\s?[mM]\.?)?")
 _BASE = re.compile(
@@ -33,7 +33,17 @@ _NAMED = {
     "\\mathbb{r}": _REALS,
     "all real numbers": _REALS,
     "all reals": _REALS,
+    "no solution": Answer("set"),
+    "no solutions": Answer("set"),
+    "no real solution": Answer("set"),
+    "no real solutions": Answer("set"),
+    "there is no solution": Answer("set"),
+    "there are no solutions": Answer("set"),
     "infinity": Answer("text", "oo"),
+    "true": Answer("text", "yes"),
+    "false": Answer("text", "no"),
+    "does not exist": Answer("text", "undefined"),
+    "dne": Answer("text", "undefined"),
 }
 _UNWRAPPED = re.compile(r"\\(?:text|font|boxed|fbox|framebox|operatorname)\s?\{")
 
@@ -128,10 +138,23 @@ def _special(text: str) -> Answer | None:
             return Answer("base", f"{digits}_{name}")
         if 2 <= base <= 36 and all(int(d, 36) < base for d in digits.strip("-") if d != "."):
             return Answer("base", f"{digits}_{base}")
-    words = text.lower().replace("-", " ").split()
-    if words and len(words) <= 2 and all(word in NUMERALS for word in words):
-        return Answer("number", "", number(Fraction(sum(NUMERALS[word] for word in words))))
-    return None
+    value = _worded(text.lower().replace("-", " ").split())
+    return None if value is None else Answer("number", "", number(Fraction(value)))
+
+
+def _worded(words: list[str]) -> int | None:
+    """The value of English number words, such as two hundred and five."""
+    total = group = 0
+    for word in words:
+        if word in NUMERALS:
+            group += NUMERALS[word]
+        elif word == "hundred":
+            group = max(group, 1) * 100
+        elif word in SCALES:
+            total, group = total + max(group, 1) * SCALES[word], 0
+        elif word != "and":
+            return None
+    return total + group if words and words[0] in NUMERALS else None
 
 
 def _clock(match: re.Match[str]) -> Answer | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from upwell.grading.answers import Answer
+from upwell.grading.answers import Answer, punctured
 from upwell.grading.evaluate import Evaluator, has_name, names
 from upwell.grading.leaves import formula, leaf
 from upwell.grading.lexer import Token, Unreadable
@@ -32,9 +32,9 @@ def related(run: Sequence[Token], inner: Reader) -> Answer | None:
     if not all(pieces):
         raise Unreadable("a relation without a side")
     if _EQUALITIES.issuperset(relations):
-        return _equated(pieces, inner)
+        return _equated(pieces, inner, relations[-1] == "\\approx")
     if relations == ["\\ne"]:
-        return Answer("relation", "\\ne", None, tuple(leaf(piece) for piece in pieces))
+        return _except(pieces)
     if _INEQUALITIES.issuperset(relations):
         return _ordered(pieces, relations)
     raise Unreadable("a mixed chain of relations")
@@ -54,6 +54,8 @@ def is_label(run: Sequence[Token]) -> bool:
     `2x`, `x + y` and `xy` are no labels: with them an equation says more than its right side.
     """
     depth, named = 0, False
+    if [token.text for token in run[1:6]] == ["^", "{", "-", "1", "}"] and len(run) > 6:
+        run = [run[0], *run[6:]]  # the inverse of a function
     for token in run:
         depth += (token.text in OPENING) - (token.text in CLOSING)
         if token.kind in ("word", "text", "name"):
@@ -85,12 +87,24 @@ def _ratio(run: Sequence[Token]) -> Answer:
     return Answer("ratio", "", None, tuple(leaf(piece) for piece in split(run, is_op(":")) if piece))
 
 
+def _except(pieces: list[Sequence[Token]]) -> Answer:
+    """`x \\ne 2` as all numbers but 2."""
+    sides = tuple(leaf(piece) for piece in pieces)
+    if is_label(pieces[0]) and not _has_names(sides[1]):
+        return punctured([sides[1]])
+    return Answer("relation", "\\ne", None, sides)
+
+
 # -- equations
 
 
-def _equated(pieces: list[Sequence[Token]], inner: Reader) -> Answer:
+def _equated(pieces: list[Sequence[Token]], inner: Reader, rounded: bool) -> Answer:
     """`x = 5` and `2 + 3 = 5` are 5; `y = x + 1` and `2x + y = 3` are equations."""
     left, right = pieces[0], pieces[-1]
+    if rounded:  # what stands before the sign of approximation is exact
+        right = pieces[-2]
+        if len(pieces) == 2:
+            return inner(pieces[1] if is_label(left) else left)
     if len(pieces) > 2:
         return inner(right)
     if not is_label(left) and _is_name(right):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from upwell.grading.answers import Answer, listing
+from upwell.grading.answers import Answer, listing, punctured
 from upwell.grading.leaves import leaf
 from upwell.grading.lexer import Token, Unreadable
 from upwell.grading.notation import NEW_ROW
@@ -59,12 +59,14 @@ def _stripped(run: Sequence[Token]) -> Sequence[Token]:
 
 
 def _matrix(run: Sequence[Token], depth: int) -> Answer | None:
+    if run[0].text == "\\{" and len(run) > 2 and run[1].kind == "env" and run[-1].kind == "env":
+        run = run[1:]  # a system of equations behind one brace
     if run[0].kind != "env" or run[-1].text != f"/{run[0].text}":
         return None
     inner = run[1:-1]
     if run[0].text in ("array", "tabular") and inner and inner[0].text == "{":
         inner = inner[partner(inner, 0) + 1 :]
-    if run[0].text in _LINES:
+    if run[0].text in _LINES or (run[0].text == "array" and _is_system(inner)):
         return structure([token for token in inner if token.text != "&"], depth + 1)
     rows = [line for line in split(inner, is_op(NEW_ROW)) if line]
     if len(rows) > MAX_ITEMS:
@@ -75,11 +77,19 @@ def _matrix(run: Sequence[Token], depth: int) -> Answer | None:
     return Answer("matrix", "", None, tuple(Answer("tuple", "()", None, tuple(row)) for row in cells))
 
 
+def _is_system(inner: Sequence[Token]) -> bool:
+    """Whether an array is one column of equations."""
+    return not any(token.text == "&" for token in inner) and len(split(inner, is_op("="))) > 1
+
+
 def _listed(run: Sequence[Token], depth: int) -> Answer | None:
     for at in (is_op(";", NEW_ROW), is_and, is_op(",")):
         pieces = [piece for piece in split(run, at) if piece]
+        pieces = [piece for piece in pieces if not _is_domain(piece)] or pieces
         if len(pieces) > MAX_ITEMS:
             raise Unreadable("a list too long")
+        if len(pieces) == 1 and len(pieces[0]) < len(run):
+            return structure(pieces[0], depth + 1)
         if len(pieces) > 1:
             if any(piece[0].text == "..." for piece in pieces):
                 raise Unreadable("an elided list")
@@ -89,6 +99,11 @@ def _listed(run: Sequence[Token], depth: int) -> Answer | None:
                 [structure(piece, depth + 1) for piece in pieces], [assigned_name(p) for p in pieces]
             )
     return None
+
+
+def _is_domain(run: Sequence[Token]) -> bool:
+    """`k \\in \\mathbb{Z}`: says what a parameter may be."""
+    return len(run) >= 3 and [token.text for token in run[1:3]] == ["\\in", "\\mathbb"]
 
 
 def _is_working(run: Sequence[Token]) -> bool:
@@ -105,6 +120,9 @@ def _united(run: Sequence[Token], depth: int) -> Answer | None:
         if not is_label(member[0]):
             raise Unreadable("membership of a formula")
         return structure(member[1], depth + 1)
+    without = split(run, is_op("\\setminus", "\\backslash"))
+    if len(without) == 2 and [token.text for token in without[0]] == ["\\mathbb", "{", "R", "}"]:
+        return punctured(list(structure(without[1], depth + 1).items))
     pieces = split(run, is_op("\\cup"))
     if len(pieces) == 1:
         return None
@@ -122,7 +140,10 @@ def _enclosed(run: Sequence[Token], depth: int) -> Answer | None:
     if opening in ("\\{", "{"):
         if not inner:
             return Answer("set")
-        if len(split(inner, is_op("|", ":"))) > 1:
+        condition = split(inner, is_op("|", ":"))
+        if len(condition) > 1:
+            if len(condition) == 2 and is_label(condition[0]):
+                return structure(condition[1], depth + 1)
             raise Unreadable("a set-builder")
         items = [structure(piece, depth + 1) for piece in split(inner, is_op(",", ";")) if piece]
         return Answer("set", "", None, listing(items).items)

@@ -11,6 +11,7 @@ import msgspec
 from upwell import problems, prompts
 from upwell.engines.base import Request, Sampling
 from upwell.engines.checkpoints import Checkpoint
+from upwell.errors import UsageError
 from upwell.measurement.settings import ProblemSettings, SampleSettings
 from upwell.problems import ProblemSet
 from upwell.records import Problem, draw_key, draw_seed
@@ -57,10 +58,19 @@ class Plan:
 
 
 def load_problems(settings: ProblemSettings) -> ProblemSet:
-    """The problem set of the settings."""
-    return problems.load(
+    """The problem set of the settings.
+
+    Raises:
+        UsageError: It is not to be had, or `split` is set for a kind of set that has no splits.
+    """
+    found = problems.load(
         settings.problems, split=settings.split, limit=settings.limit, fields=settings.fields()
     )
+    if settings.split not in (found.split, ProblemSettings.split):
+        raise UsageError(
+            f"--split {settings.split} does nothing: `{settings.problems}` has no splits", "leave --split out"
+        )
+    return found
 
 
 def template_for(name: str, checkpoint: Checkpoint | None, say: Callable[[str], None]) -> prompts.Template:

@@ -84,7 +84,7 @@ class SampleSettings(ProblemSettings):
     """Also record each response's mean log-probability."""
 
     def __post_init__(self) -> None:
-        for flag, value, good, range_ in (
+        _check_ranges(
             ("samples", self.samples, self.samples >= 1, "1 or more"),
             ("max-tokens", self.max_tokens, self.max_tokens >= 1, "1 or more"),
             ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 (greedy) or more"),
@@ -92,9 +92,10 @@ class SampleSettings(ProblemSettings):
             ("min-p", self.min_p, 0 <= self.min_p < 1, "0 or more, below 1"),
             ("top-k", self.top_k, self.top_k >= 0, "0 (all) or more"),
             ("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more"),
-        ):
-            if not good:
-                raise UsageError(f"--{flag} is {value}, but has to be {range_}", f"--{flag} {_example(flag)}")
+            ("slots", self.slots, self.slots is None or self.slots >= 1, "1 or more"),
+            ("memory-gb", self.memory_gb, self.memory_gb is None or 0 < self.memory_gb < math.inf, "above 0"),
+            ("threads", self.threads, self.threads is None or self.threads >= 1, "1 or more"),
+        )
         if any(not stop for stop in self.stop):
             raise UsageError("--stop is empty, which would stop at once", "leave --stop out")
         if self.temperature == 0 and (self.top_p, self.top_k, self.min_p) != (1.0, 0, 0.0):
@@ -120,10 +121,20 @@ class Grading:
     timeout: float = 5.0
     """Seconds that one symbolic comparison may take."""
 
+    def __post_init__(self) -> None:
+        _check_ranges(
+            ("workers", self.workers, self.workers is None or self.workers >= 1, "1 or more"),
+            ("timeout", self.timeout, 0 < self.timeout < math.inf, "above 0"),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureSettings(Grading, SampleSettings):
     """Sampling, grading and metrics in one run."""
+
+    def __post_init__(self) -> None:
+        SampleSettings.__post_init__(self)
+        Grading.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +147,16 @@ class GradeSettings(Grading):
     """Run directory for the verdicts; by default they go beside the responses."""
 
 
-def _example(flag: str) -> str:
-    return {"temperature": "0.7", "top-p": "0.95", "min-p": "0.05", "top-k": "50", "max-tokens": "512"}.get(
-        flag, "16"
-    )
+_EXAMPLES = {
+    "temperature": "0.7", "top-p": "0.95", "min-p": "0.05", "top-k": "50", "max-tokens": "512",
+    "memory-gb": "4", "threads": "2", "workers": "2", "timeout": "5",
+}  # fmt: skip
+
+
+def _check_ranges(*checks: tuple[str, float | None, bool, str]) -> None:
+    """Refuse the first flag whose value is out of its range: (flag, value, whether it is good, the range)."""
+    for flag, value, good, range_ in checks:
+        if not good:
+            raise UsageError(
+                f"--{flag} is {value}, but has to be {range_}", f"--{flag} {_EXAMPLES.get(flag, '16')}"
+            )

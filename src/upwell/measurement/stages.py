@@ -17,6 +17,7 @@ from upwell.measurement.plan import Plan, load_problems, plan, template_for
 from upwell.measurement.settings import GradeSettings, Grading, MeasureSettings, SampleSettings
 from upwell.measurement.summary import summary_of
 from upwell.measurement.watch import Silent, Watch
+from upwell.problems import ProblemSet
 from upwell.records import Failure, Problem, Response, Verdict
 from upwell.runs import Run
 
@@ -158,6 +159,7 @@ class _Sampling:
         """Draw what is owed. Returns how many draws are still owed because they failed."""
         made, watch = self.plan, self._watch
         have = run.keys("problems")
+        _check_unchanged(run, made.problem_set)
         run.append("problems", [p for p in made.problem_set if p.key not in have])
         done = run.keys("responses")
         total = len(made.problem_set) * made.samples
@@ -231,6 +233,23 @@ class _Sampling:
             "digest": self._checkpoint.digest,
             "revision": self._checkpoint.revision,
         }
+
+
+def _check_unchanged(run: Run, problem_set: ProblemSet) -> None:
+    """Refuse to add to a run whose problems are not what they were: their rows would mean two things.
+
+    Raises:
+        UsageError: A problem of the run is gone from the set, or is there with other content.
+    """
+    now = {problem.key: problem for problem in problem_set}
+    for was in run.rows("problems", Problem):
+        if now.get(was.key) != was:
+            how = "is not the same any more" if was.key in now else "is gone"
+            raise UsageError(
+                f"the problem set `{problem_set.name}` has changed since `{run.path}` was begun: "
+                f"problem `{was.key}` {how}",
+                f"choose another --out, or put back the problems that {run.path / 'problems.jsonl'} holds",
+            )
 
 
 def _noted(requests: Iterator[Request], into: dict[str, Request]) -> Iterator[Request]:

@@ -46,7 +46,8 @@ def pass_at_k(n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     1 - C(n - c, k) / C(n, k), the unbiased estimate of 1 - (1 - p)^k (Chen et al. 2021, eq. 1); at
     k = n it is min(c, 1), the Pass@N of Xwin-Math. Arguments broadcast; 1 <= k <= n, 0 <= c <= n.
     """
-    return 1.0 - _miss(n, c, k)
+    # At k = 1 the same division as PassRatio's, so that the two agree to the last bit.
+    return np.where(np.asarray(k) == 1, np.true_divide(c, n), 1.0 - _miss(n, c, k))
 
 
 def pass_hat_k(n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
@@ -55,7 +56,7 @@ def pass_hat_k(n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     C(c, k) / C(n, k), the unbiased estimate of p^k (pass^k of Yao et al. 2024, tau-bench).
     """
     n, c = np.asarray(n, np.int64), np.asarray(c, np.int64)
-    return _miss(n, n - c, k)
+    return np.where(np.asarray(k) == 1, np.true_divide(c, n), _miss(n, n - c, k))
 
 
 def best_of_at_k(starts: Ints, right: npt.NDArray[np.bool_], scores: Floats, k: int) -> Floats:

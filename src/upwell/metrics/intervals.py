@@ -110,8 +110,9 @@ def fixed_interval(
         unit: k / n, the most that one response can count for in a problem's value.
         fitted: Problems that the noise was learned from.
     """
-    smooth = np.asarray(smooth, np.float64)
-    scale = np.maximum(np.asarray(noise, np.float64) / (smooth * (1 - smooth)), EQUAL)
+    smooth, noise = np.asarray(smooth, np.float64), np.asarray(noise, np.float64)
+    room = smooth * (1 - smooth)
+    scale = np.divide(noise, room, out=np.full_like(room + noise, unit), where=noise > EQUAL * room)
     # With k = 1 the noise shows in the problem's own draws; with k = n it is known from the model alone.
     widen = 1 + (_t_factor(fitted) - 1) * unit
     return share_interval(mean, scale, count, rare=FIXED_RARE, unit=unit, widen=widen)

@@ -95,7 +95,7 @@ class EmbeddedEngine:
         Raises:
             EngineError: the device ran out of memory.
         """
-        work = Work(requests, self._lanes)
+        work = Work(requests, self._lanes, self._wanted_slots)
         if self._lanes == 1:
             try:
                 yield from Lane(self, 0).run(work)

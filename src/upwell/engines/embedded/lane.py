@@ -16,6 +16,9 @@ from upwell.engines.embedded.shared_prefix import Prefix, SharedPrefixModel
 
 End = Literal["stop", "length"]
 
+_GROUP = 256
+"""Draws of one prompt that a lane takes at once; a prompt with more may be prefilled by a second lane too."""
+
 
 class Host(Protocol):
     """What a lane needs of its engine."""
@@ -31,42 +34,77 @@ class Host(Protocol):
 
 
 class Work:
-    """Requests handed out to lanes: a prompt's draws go to one lane, so that it is prefilled once.
+    """Requests handed out to lanes: the draws of one prompt go to one lane, which prefills it once.
 
-    Pulls from the source only what a lane is about to start. Safe to use from several threads.
+    What a lane is about to start is pulled from the source: at first as many requests as there are slots, then
+    a prompt's draws (at most `_GROUP`) whenever a lane has begun all that it had. At the end a lane that would
+    stand idle takes half of what another has not begun. Safe to use from several threads.
+
+    Args:
+        requests: the source.
+        lanes: how many lanes ask.
+        slots: draws that all lanes together hold.
     """
 
-    def __init__(self, requests: Iterable[Request], lanes: int) -> None:
+    def __init__(self, requests: Iterable[Request], lanes: int, slots: int) -> None:
         self._source = iter(requests)
-        self._lanes = lanes
         self._lock = threading.Lock()
-        self._ahead: Request | None = None
+        self._held: list[deque[Request]] = [deque() for _ in range(lanes)]
+        self._ahead: deque[Request] = deque()
+        self._slots = slots
         self._dry = False
-        self._left: deque[Request] = deque()
+        self._begun = False
 
-    def take(self, most: int) -> deque[Request]:
-        """Up to `most` (at least 1) neighbouring requests with one prompt; empty when all are handed out."""
+    def peek(self, lane: int) -> Request | None:
+        """The request that the lane is to start next, or None where there is nothing left for it."""
         with self._lock:
-            if not self._left:
-                self._left = self._group(most)
-            # The last group of all is shared out, or one lane would work while the others watch.
-            share = len(self._left) if not self._dry else -(-len(self._left) // self._lanes)
-            return deque(self._left.popleft() for _ in range(min(share, most)))
+            held = self._held[lane]
+            if not held:
+                if not self._begun:
+                    self._begin()
+                held = self._held[lane]
+            if not held:
+                held.extend(self._group())
+            if not held:
+                most = max(self._held, key=len)
+                for _ in range(len(most) // 2):
+                    held.appendleft(most.pop())
+            return held[0] if held else None
 
-    def _group(self, most: int) -> deque[Request]:
-        group: deque[Request] = deque()
-        while len(group) < most:
-            if self._ahead is None:
-                self._ahead = next(self._source, None)
-                self._dry = self._ahead is None
-            if self._ahead is None or (group and _prompt(self._ahead) != _prompt(group[0])):
-                break
-            group.append(self._ahead)
-            self._ahead = None
-        if self._ahead is None and not self._dry:
-            self._ahead = next(self._source, None)
-            self._dry = self._ahead is None
-        return group
+    def take(self, lane: int) -> None:
+        """Count the request that `peek` showed as begun."""
+        with self._lock:
+            self._held[lane].popleft()
+
+    def _begin(self) -> None:
+        """Read one filling of all slots; if that is all there is, deal it out evenly."""
+        self._begun = True
+        while len(self._ahead) < self._slots and self._pull():
+            pass
+        if self._dry:
+            share = -(-len(self._ahead) // len(self._held))
+            for held in self._held:
+                held.extend(self._ahead.popleft() for _ in range(min(share, len(self._ahead))))
+
+    def _group(self) -> Iterator[Request]:
+        """The next prompt's draws, up to `_GROUP`."""
+        first: Request | None = None
+        for _ in range(_GROUP):
+            if not self._ahead and not self._pull():
+                return
+            if first is not None and _prompt(self._ahead[0]) != _prompt(first):
+                return
+            first = self._ahead.popleft()
+            yield first
+
+    def _pull(self) -> bool:
+        if not self._dry:
+            request = next(self._source, None)
+            if request is None:
+                self._dry = True
+            else:
+                self._ahead.append(request)
+        return not self._dry
 
 
 def _prompt(request: Request) -> tuple[str, bool]:
@@ -102,30 +140,28 @@ class Lane:
 
     def run(self, work: Work) -> Iterator[Reply]:
         """Replies to everything that `work` hands out, in the order in which draws end."""
-        pending = work.take(1)
-        if not pending:
+        first = work.peek(self.number)
+        if first is None:
             return
-        self.model = self.host.buffers(self.number, pending[0].sampling.max_tokens)
+        self.model = self.host.buffers(self.number, first.sampling.max_tokens)
         try:
             while True:
-                yield from self._fill(pending, work)
+                yield from self._fill(work)
                 if not self.draws:
                     return
                 yield from self._step()
         finally:
             self._clear()
 
-    def _fill(self, pending: deque[Request], work: Work) -> Iterator[Reply]:
+    def _fill(self, work: Work) -> Iterator[Reply]:
         """Start owed draws until every slot is taken; answer those that end at once or cannot be served."""
         assert self.model is not None
         while len(self.draws) < self.model.slots:
             fresh: list[_Draw] = []
             while len(self.draws) + len(fresh) < self.model.slots:
-                if not pending:
-                    pending.extend(work.take(self.model.slots - len(self.draws) - len(fresh)))
-                if not pending:
+                request = work.peek(self.number)
+                if request is None:
                     break
-                request = pending[0]
                 if request.sampling.max_tokens > self.model.max_new:
                     if self.draws or fresh:
                         break  # longer draws need longer buffers: let those in flight end first
@@ -134,7 +170,7 @@ class Lane:
                 prefix = self._prefix(request, waiting=bool(self.draws or fresh))
                 if prefix is None:
                     break
-                pending.popleft()
+                work.take(self.number)
                 if isinstance(prefix, str):
                     yield Reply(key=request.key, error=prefix)
                 else:
