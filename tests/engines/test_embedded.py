@@ -232,10 +232,11 @@ def test_stop_strings_and_limits(tiny_llama: Path) -> None:
 def test_longer_requests_behind_shorter_ones(tiny_llama: Path) -> None:
     engine = engine_of(tiny_llama, slots=3, threads=1)
     short = requests(PROMPTS, 3, Sampling(temperature=1.0, max_tokens=5))
+    more = Sampling(temperature=1.0, max_tokens=50)
     long = [
-        Request(key="long" + r.key, prompt=r.prompt, add_special_tokens=False, seed=r.seed, sampling=Sampling(temperature=1.0, max_tokens=50))
+        Request(key="long" + r.key, prompt=r.prompt, add_special_tokens=False, seed=r.seed, sampling=more)
         for r in short
-    ]  # fmt: skip
+    ]
     replies = by_key(list(engine.generate(short + long)))
     assert len(replies) == 18
     for request in short:

@@ -113,7 +113,7 @@ def test_first_draws_break_ties_by_the_first_seen() -> None:
 def test_problems_with_different_n_are_done_together() -> None:
     rng = np.random.default_rng(3)
     problems: list[Problem] = [
-        [(str(vote), vote == 0) for vote in rng.integers(0, 4, size)] for size in (6, 7, 8, 9, 12)
+        [(str(vote), bool(vote == 0)) for vote in rng.integers(0, 4, size)] for size in (6, 7, 8, 9, 12)
     ]
     outcomes = table(problems)
     got = maj_at_k(outcomes.n, outcomes.classes, 4).values

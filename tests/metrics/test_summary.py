@@ -39,7 +39,7 @@ def graded(draw: st.DrawFn) -> tuple[list[Slot], list[Row]]:
     return slots, rows
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=15)
 @given(graded(), st.integers(0, 1000))
 def test_identities_bounds_and_order(data: tuple[list[Slot], list[Row]], seed: int) -> None:
     slots, rows = data

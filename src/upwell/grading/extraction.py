@@ -286,6 +286,43 @@ def _xwin_flex(text: str) -> str | None:
     return _boxed(text) or _last_value(text)
 
 
+def _boxed_only(text: str) -> str | None:
+    """The last `\\boxed` or `\\fbox` whatever stands before it, as in Hendrycks' script."""
+    match = _BOX.match(text, max(text.rfind("\\boxed"), text.rfind("\\fbox"), 0))
+    return _group(text, match.end()) if match else None
+
+
+def _minerva(text: str) -> str | None:
+    """The form that Minerva's prompt asks for, first occurrence."""
+    begin = text.find("Final Answer: The final answer is")
+    end = text.find(". I hope it is correct.", begin)
+    return text[begin + 33 : end] if 0 <= begin < end else None
+
+
+_DART_MARKERS = ("herefore", "####", "# Answer")
+_DART_PHRASES = ("is the ans", "is our ans", "answer is", "answer:")
+
+
+def _dart(text: str) -> str | None:
+    """DART-Math's order: the tail behind each of its markers, else the last formula, else the last number."""
+    for marker in _DART_MARKERS:
+        at = text.rfind(marker)
+        if at >= 0 and text[at + len(marker) :].strip(" ,.:\n"):
+            text = text[at + len(marker) :].lstrip(" ,:")
+            break
+    boxed = _boxed_only(text)
+    if boxed is not None:
+        return boxed
+    folded = text.lower()
+    for phrase in _DART_PHRASES:
+        at = folded.rfind(phrase)
+        if at >= 0:
+            if phrase.startswith("is "):
+                return _last_value(text[:at])
+            return _sentence(text[at + len(phrase) : at + len(phrase) + _TAIL])
+    return _last_value(text)
+
+
 def _bare(text: str) -> str | None:
     return text
 
@@ -295,7 +332,10 @@ _STYLES: dict[str, Callable[[str], str | None]] = {
     "boxed": _boxed,
     "xwin-strict": _xwin_strict,
     "xwin-flex": _xwin_flex,
+    "boxed-only": _boxed_only,
     "gsm8k": _gsm8k,
     "last-number": _last_number,
+    "dart": _dart,
+    "minerva": _minerva,
     "bare": _bare,
 }

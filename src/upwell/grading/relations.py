@@ -65,7 +65,7 @@ def is_label(run: Sequence[Token]) -> bool:
             return False
     if len(run) > 1 and run[0].kind == "name" and run[0].text.islower() and run[0].text != "m":
         return run[1].text in ("_", "'", ",") or _is_application(run)
-    return True
+    return named
 
 
 def _is_application(run: Sequence[Token]) -> bool:
@@ -81,6 +81,11 @@ def _is_name(run: Sequence[Token]) -> bool:
         run[1].text in ("_", "'")
         and all(token.kind in ("name", "num") or token.text in ("_", "{", "}", "'") for token in run[1:])
     )
+
+
+def _is_quantity(run: Sequence[Token]) -> bool:
+    """Whether the run is what an inequality may bound: one variable or one function's value."""
+    return _is_name(run) or (len(run) > 2 and run[0].kind == "name" and _is_application(run))
 
 
 def _ratio(run: Sequence[Token]) -> Answer:
@@ -136,7 +141,7 @@ def _ordered(pieces: list[Sequence[Token]], relations: list[str]) -> Answer:
     if relations[0] in (">", "\\ge"):
         pieces, relations = pieces[::-1], [_FLIPPED[relation] for relation in reversed(relations)]
     sides = tuple(leaf(piece) for piece in pieces)
-    if len(pieces) == 3 and is_label(pieces[1]) and not _has_names(sides[0]) and not _has_names(sides[2]):
+    if len(pieces) == 3 and _is_quantity(pieces[1]) and not _has_names(sides[0]) and not _has_names(sides[2]):
         brackets = "(["[relations[0] == "\\le"] + ")]"[relations[1] == "\\le"]
         return Answer("tuple", brackets, None, (sides[0], sides[2]))
     return Answer("relation", " ".join(relations), None, sides)
@@ -151,7 +156,7 @@ def _half_line(pieces: list[Sequence[Token]], relation: str) -> Answer | None:
     sides = [leaf(piece) for piece in pieces]
     for at in (0, 1):
         end = sides[1 - at]
-        if is_label(pieces[at]) and end.node is not None and not _has_names(end):
+        if _is_quantity(pieces[at]) and end.node is not None and not _has_names(end):
             return _ray(end, relation if at == 0 else _FLIPPED[relation])
     if sides[0].node is None or sides[1].node is None:
         return None
@@ -159,11 +164,12 @@ def _half_line(pieces: list[Sequence[Token]], relation: str) -> Answer | None:
     if len(variables) != 1:
         return None
     gap, (name,) = difference(sides[0].node, sides[1].node), variables
-    at_0, at_1, at_2 = (Evaluator(values={name: Fraction(x)})(gap) for x in (0, 1, 2))
-    if not (isinstance(at_0, Fraction) and isinstance(at_1, Fraction) and isinstance(at_2, Fraction)):
+    values = [Evaluator(values={name: Fraction(x)})(gap) for x in (0, 1, 2, -5)]
+    if not all(isinstance(value, Fraction) for value in values):
         return None
+    at_0, at_1 = values[:2]
     slope = at_1 - at_0
-    if slope == 0 or at_2 - at_1 != slope:
+    if slope == 0 or values[2] != at_0 + 2 * slope or values[3] != at_0 - 5 * slope:
         return None
     return _ray(Answer("number", "", number(-at_0 / slope)), relation if slope > 0 else _FLIPPED[relation])
 

@@ -254,8 +254,9 @@ def _extreme(largest: bool) -> Any:
 
 
 FUNCTIONS: dict[str, Any] = {
-    "log": _logarithm, "lg": lambda v: _logarithm(v, Fraction(10)), "ln": _logarithm, "exp": _exponential, "abs": _magnitude, "factorial": _factorial,
-    "binomial": _binomial, "floor": lambda v: _rounded(False, v), "ceil": lambda v: _rounded(True, v),
+    "log": _logarithm, "lg": lambda v: _logarithm(v, Fraction(10)), "ln": _logarithm,
+    "exp": _exponential, "abs": _magnitude, "factorial": _factorial, "binomial": _binomial,
+    "floor": lambda v: _rounded(False, v), "ceil": lambda v: _rounded(True, v),
     "asin": _named("asin"), "acos": _named("acos"), "atan": _named("atan"), "sinh": _named("sinh"),
     "cosh": _named("cosh"), "tanh": _named("tanh"), "cbrt": _named("cbrt"), "gcd": _integer_pair("gcd"),
     "lcm": _integer_pair("lcm"), "max": _extreme(True), "min": _extreme(False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -281,9 +282,20 @@ def _grader(settings: Grading) -> RuleGrader:
 
 
 def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> None:
-    """Grade the responses of `source` that `target` has no verdict for."""
-    done = target.keys("verdicts")
-    total = source.count("responses")
+    """Grade the responses of `source` that `target` has no verdict for.
+
+    Raises:
+        UsageError: There is a verdict on a response that is not there: by editing, or from another run.
+    """
+    responses, done = source.keys("responses"), target.keys("verdicts")
+    if stray := done - responses:
+        table = target.path / "verdicts.jsonl"
+        raise UsageError(
+            f"`{table}` has a verdict on `{min(stray)}`, but there is no such response",
+            f"rm {shlex.quote(str(table))}  # and run the same command again: responses are graded anew",
+        )
+    total = len(responses)
+    del responses  # a million keys, not needed while grading
     if total == len(done):
         return
     by_key = {problem.key: problem for problem in source.rows("problems", Problem)}

@@ -380,7 +380,7 @@ def _causal(
     return (weights @ value).transpose(1, 2).contiguous()
 
 
-def _attention(
+def _attention(  # noqa: PLR0913  the signature is transformers'
     module: Any,
     query: Tensor,
     key: Tensor,
