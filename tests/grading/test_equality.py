@@ -143,7 +143,7 @@ def test_polynomials_are_equal_expanded_or_factored(roots: list[int]) -> None:
         ("3:2", "ratio"),
         ("7:30 pm", "time"),
         ("Monday", "text"),
-        ("\\int f", "unreadable"),
+        ("\\oint f", "unreadable"),
     ],
 )
 def test_kind(answer: str, expected: str) -> None:
@@ -168,6 +168,11 @@ def test_numbers_beyond_the_digit_limit_of_python() -> None:
 
 BOMBS = [
     "9^{9^{9^{9}}}",
+    "2500!",
+    "2500!:2",
+    "\\sum_{k=1}^{10^{12}} k^k",
+    "\\prod" * 3_000 + "2",
+    "\\int_" * 3_000,
     "99999999!",
     "10^{10^{10}}!",
     "((9!)!)!",

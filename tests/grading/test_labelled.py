@@ -25,7 +25,7 @@ def test_accuracy_on_labelled_pairs() -> None:
     counts: Counter[str] = Counter()
     for style, field in (("auto", "response"), ("bare", "prediction")):
         own = [row for row in rows if field in row]
-        with RuleGrader(style, workers=2) as grader:
+        with RuleGrader(style, workers=2, timeout=60) as grader:
             verdicts = list(
                 grader.grade(
                     (

@@ -116,6 +116,7 @@ def test_levels_and_subjects_have_numbers_of_their_own(problems: Path) -> None:
     assert number.value("pass@k", 4, "level=2") == pytest.approx(1 / 2)
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_the_tables_say_what_was_asked_and_answered(problems: Path) -> None:
     pupil = Pupil()
     run = Run.read(measure(settings(problems, seed=7), engine=pupil.engine))
@@ -183,6 +184,7 @@ def test_more_samples_add_to_the_run_and_change_no_row(problems: Path) -> None:
     assert manifest["settings"]["samples"] == 4 and len(manifest["sessions"]) == 2
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_a_larger_limit_adds_problems(problems: Path) -> None:
     run = measure(settings(problems, limit=2), engine=Pupil().engine)
     first = set(Run.read(run).keys("problems"))
@@ -194,6 +196,7 @@ def test_a_larger_limit_adds_problems(problems: Path) -> None:
     assert finished(run)["counts"]["responses"] == 16
 
 
+@pytest.mark.usefixtures("without_metrics")
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -221,6 +224,7 @@ def test_what_changes_the_meaning_of_a_row_is_refused_by_name(
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_another_model_or_verb_cannot_resume_a_run(problems: Path) -> None:
     measure(settings(problems), engine=Pupil(identity="scripted/one").engine)
     with pytest.raises(UsageError, match="scripted/one -> scripted/two"):
@@ -235,6 +239,7 @@ def test_another_model_or_verb_cannot_resume_a_run(problems: Path) -> None:
 # A problem file that changes under a run
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_a_changed_answer_is_refused_not_graded_by_the_old_one(problems: Path) -> None:
     run = measure(settings(problems, samples=2), engine=Pupil().engine)
     write_problems(problems, [PROBLEMS[0] | {"answer": "5"}, *PROBLEMS[1:]])
@@ -245,6 +250,7 @@ def test_a_changed_answer_is_refused_not_graded_by_the_old_one(problems: Path) -
     assert finished(run)["counts"]["responses"] == 8
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_another_file_with_the_same_name_and_ids_is_refused(problems: Path) -> None:
     measure(settings(problems), engine=Pupil().engine)
     other = problems.parent / "elsewhere"
@@ -254,6 +260,7 @@ def test_another_file_with_the_same_name_and_ids_is_refused(problems: Path) -> N
         measure(settings(problems, problems=str(other / problems.name)), engine=Pupil().engine)
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_a_problem_that_is_gone_is_refused(problems: Path) -> None:
     measure(settings(problems), engine=Pupil().engine)
     write_problems(problems, PROBLEMS[1:])
@@ -294,6 +301,7 @@ def test_failed_draws_are_rows_and_are_owed_again(problems: Path) -> None:
     assert Numbers(finished(run.path)).value("pass@k", 4) == pytest.approx(0.75)
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_a_finished_run_that_fails_to_grow_is_not_finished_any_more(problems: Path) -> None:
     run = measure(settings(problems, samples=2), engine=Pupil().engine)
 
@@ -308,6 +316,7 @@ def test_a_finished_run_that_fails_to_grow_is_not_finished_any_more(problems: Pa
 # Text that models do write
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_odd_text_is_stored_graded_and_resumed(problems: Path) -> None:
     odd = "\x00\u202e\u2028 \ud800 \udfff <script>\r\n\x1b[31m {\"key\": \"a#0\"}\n The answer is: 4"
 
@@ -354,6 +363,7 @@ def test_a_lost_verdict_is_made_anew(problems: Path) -> None:
     assert lines(run, "verdicts")[-1] == rows[5] and finished(run)["metrics"] == metrics
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_a_verdict_on_nothing_is_refused_not_left_out(problems: Path) -> None:
     run = measure(settings(problems), engine=Pupil().engine)
     rows = lines(run, "verdicts")
@@ -408,6 +418,7 @@ def test_grading_what_is_no_run_or_has_no_responses_is_refused(tmp_path: Path) -
         grade(GradeSettings(run=str(tmp_path / "empty")))
 
 
+@pytest.mark.usefixtures("without_metrics")
 def test_the_manifest_says_what_made_the_run(problems: Path) -> None:
     manifest = Run.read(measure(settings(problems, limit=3), engine=Pupil().engine)).manifest
     assert manifest["verb"] == "measure" and manifest["engine"] == "scripted"

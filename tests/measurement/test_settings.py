@@ -44,7 +44,9 @@ Measured = Callable[..., Trace]
 
 
 @pytest.fixture
-def measured(tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Measured]:
+def measured(
+    tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, without_metrics: None
+) -> Iterator[Measured]:
     """Measures with changed settings; the embedded engine and the grader are stood in for and looked at."""
     write_problems(tmp_path / "sums.jsonl")
     trace = Trace(tmp_path, [], {}, {}, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upwell.errors import UsageError
-from upwell.metrics import Metric, Outcomes, Row, Slot, default_ks, summarise
+from upwell.metrics import Metric, Outcomes, Row, Slot, default_ks, resampling, summarise
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_redraws() -> Iterator[None]:
+    """These tests are about everything but the width of a fixed interval of maj@k."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "PAIRS", 60)
+        yield
 
 
 def index(metrics: list[Metric]) -> dict[tuple[str, int | None, str | None], Metric]:

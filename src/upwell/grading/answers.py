@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     node: Node | None = None
     """The formula (number, percent, formula), or left side minus right side (equation)."""
     items: tuple[Answer, ...] = ()
-    """The parts of a structure; what stands behind the letter of a choice."""
+    """The parts of a structure; what stands behind the letter of a choice; the constant side of an equation."""
     names: tuple[str, ...] = ()
     """Names assigned by a record; the isolated name of an equation."""
 
@@ -93,7 +93,7 @@ def _ratio(answer: Answer) -> str:
     values = [Evaluator()(item.node) for item in answer.items if item.node is not None]
     if len(values) < len(answer.items) or not values[-1] or not all(isinstance(v, Fraction) for v in values):
         return ":".join(map(key, answer.items))
-    return ":".join(str(value / values[-1]) for value in values)
+    return ":".join(shown(value / values[-1]) for value in values)
 
 
 def _proportional(node: Node) -> str:

@@ -27,6 +27,7 @@ _GOLD_DIGITS = 3
 _ANSWER_DIGITS = 4
 """Significant digits from which a decimal may be the rounding (or truncation) of an exact gold value."""
 
+_SHORT = 40
 _NOISE = 10
 """Decimals from which a difference in the last ones is taken for floating-point noise."""
 
@@ -42,7 +43,7 @@ class Decision(NamedTuple):
 
 def canonical(answer: str) -> str:
     """A string that equal answers share, such as `1/2` for 0.5 and \\frac12. Never raises, never slow."""
-    quick = plain_number(answer) if len(answer) < 40 else None
+    quick = plain_number(answer) if len(answer) <= _SHORT else None
     if quick is not None and quick.kind == "number" and quick.node is not None:
         return str(quick.node.value)
     if len(answer) > MAX_CHARS:
@@ -84,6 +85,9 @@ def accepts(gold: str, answer: str, tolerance: float | None = None, identical: b
     """
     if identical and answer.strip() == gold.strip():
         return Decision(True, "literal")
+    quick = _whole_numbers(gold, answer) if tolerance is None else None
+    if quick is not None:
+        return Decision(quick, "numeric")
     if len(answer) > MAX_CHARS or len(gold) > MAX_CHARS:
         return Decision(False, "text")
     if identical and literal(answer) == literal(gold):
@@ -101,6 +105,20 @@ def accepts(gold: str, answer: str, tolerance: float | None = None, identical: b
     return Decision(None, "symbolic") if gate.admits(gold) and gate.admits(answer) else Decision(False, tier)
 
 
+def _whole_numbers(gold: str, answer: str) -> bool | None:
+    """Whether two plain whole numbers are equal; None where they are not both such."""
+    if len(gold) > _SHORT or len(answer) > _SHORT:
+        return None
+    first, second = plain_number(gold), plain_number(answer)
+    if first is None or second is None or first.kind != second.kind or first.text or second.text:
+        return None
+    assert first.node is not None
+    assert second.node is not None
+    if first.node.value == second.node.value:
+        return True
+    return None if "," in gold else False  # a gold answer such as 70,110 may also be a list
+
+
 def _tier(gold: Answer, answer: Answer) -> str:
     kinds = {gold.kind, answer.kind}
     if kinds <= {"number", "percent"}:
@@ -114,6 +132,8 @@ def _tier(gold: Answer, answer: Answer) -> str:
 
 def _size(answer: Answer) -> str:
     """`known` where the cheap tiers know the value and can tell it from others; `huge`; `unknown`."""
+    if _has_stand_in(answer):
+        return "unknown"
     try:
         key(answer)
     except TooLarge:
@@ -121,6 +141,11 @@ def _size(answer: Answer) -> str:
     except (Unreadable, RecursionError):
         return "unknown"
     return "known"
+
+
+def _has_stand_in(answer: Answer) -> bool:
+    own = answer.node is not None and evaluate.has_stand_in(answer.node)
+    return own or any(_has_stand_in(item) for item in answer.items)
 
 
 def _other_readings(gold: str) -> list[Answer]:
@@ -141,7 +166,16 @@ def _rounded(answer: str) -> list[Answer]:
 
 
 def _matches(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    for rule in (_same_key, _same_value, _same_items, _same_label, _same_base, _same_ratio, _same_choice):
+    for rule in (
+        _same_key,
+        _same_value,
+        _same_items,
+        _same_label,
+        _same_base,
+        _same_ratio,
+        _same_choice,
+        _same_side,
+    ):
         try:
             if rule(gold, answer, tolerance):
                 return True
@@ -317,12 +351,19 @@ def _same_base(gold: Answer, answer: Answer, _: float | None) -> bool:
     """A number in the gold answer's base may leave the base out."""
     if gold.kind != "base" or answer.kind != "number" or answer.node is None:
         return False
-    return gold.text.rpartition("_")[0] == str(answer.node.value)
+    return gold.text.rpartition("_")[0] == evaluate.fingerprint(answer.node)
 
 
 def _same_choice(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
     """`(C) 24` where 24 is the gold answer."""
     return answer.kind == "choice" and gold.kind != "choice" and _in_order((gold,), answer.items, tolerance)
+
+
+def _same_side(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
+    """`x + y = 2` where 2 is the gold answer: the question asked for the left side."""
+    if gold.kind != "number" or answer.kind != "equation" or gold.node == number(Fraction(0)):
+        return False
+    return _in_order((gold,), answer.items, tolerance)
 
 
 def _same_ratio(gold: Answer, answer: Answer, _: float | None) -> bool:

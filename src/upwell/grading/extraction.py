@@ -51,6 +51,16 @@ _PROSE = re.compile(r"[A-Za-z]{3,}")
 _COMMAND = re.compile(r"\\(?:text|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _ASKED = re.compile(r"\b(?:find|compute|calculate|evaluate|simplify|determine|solve)\b[^.\n$\\]{0,60}$", re.I)
 _NOT_CHOICE = re.compile(r"(?:\bnot|\bnon|n't(?: be)?|不是|\bisn't)\s*(?:option\s*)?\(?[A-J]\b\)?", re.I)
+_RUNAWAY = re.compile(
+    r"\n\s{0,8}(?:Q|Question|Human|User|USER|Problem)\s?\d{0,3}:|\n#{1,4} (?:Instruction|Question)|<\|im_start\|>user"
+)
+_SOLUTIONS = re.compile(
+    r"\b(?:solutions?|roots?|zeros|values|ratio|pairs?|points?|coordinates)\b[^.\n]{0,60}?\s(?:is|are)\s+"
+    r"(\(?-?\d[-\d.,:;() /]{0,80}(?:\s*and\s+\(?-?\d[-\d.,() /]{0,40})?)\.?\s*$"
+)
+"""Several numbers at the end of a response, of which the last alone would not be the answer."""
+_LABELLED_LINE = re.compile(r"\s*\(?[A-J][).:]\s[^\n()]{1,60}\s*")
+_CHOSEN = re.compile(r"\b(?:choose|pick|select|choice|option)\s(?:is\s)?\(?([A-J])\b")
 _LETTER = re.compile(r"\(([A-J])\)|(?<![A-Za-z'])(?:[B-HJ]|A(?=\s*(?:[.,;:!?。]|$)))(?![A-Za-z'])")
 """A choice; a bare I or A is more likely a word."""
 _EMPTY = re.compile(r"[\s$*_\"'`{}\[\]().,:;\\-]*")
@@ -81,22 +91,33 @@ def styles() -> tuple[str, ...]:
 
 
 def _auto(text: str) -> str | None:
-    """Last complete box, else the last "the answer is", else `####`, else the last formula or number."""
+    """Last complete box, else the last "the answer is", else `####`, else the last formula or number.
+
+    A base model may go on to invent the next question: if an answer was given before, that one counts.
+    """
+    runaway = _RUNAWAY.search(text)
+    given = _given(text[: runaway.start()])[0] if runaway else None
+    if given is not None:
+        return given
+    given, cut = _given(text)
+    return given if given is not None or cut else _last_value(text)
+
+
+def _given(text: str) -> tuple[str | None, bool]:
+    """The answer that a response marks as such, and whether one was begun and cut off."""
     boxed, end, cut = _last_boxes(text)
     if boxed is not None:
-        return _stated_after(text, end) or boxed
+        return _stated_after(text, end) or boxed, False
     if cut:
-        return None
+        return None, True
     at = text.rfind("####")
     marked = _sentence(text[at + 4 : at + 4 + _TAIL]) if at >= 0 else ""
     if _EMPTY.fullmatch(marked):
         marked = ""
     if marked and _LAST_LINE.fullmatch(text, max(0, at - 1)):
-        return marked
+        return marked, False
     stated, cut = _stated(text)
-    if stated is not None or cut or marked:
-        return stated or marked or None
-    return _last_value(text)
+    return stated or (None if cut else marked or None), cut
 
 
 def _last_boxes(text: str) -> tuple[str | None, int, bool]:
@@ -210,7 +231,7 @@ def _sentence(tail: str) -> str:
     if math and _is_aside(piece[math.end() :]):
         return math[0]
     piece = piece.strip().strip("*_`").rstrip(",;").strip()
-    chosen = _NOT_CHOICE.sub("", piece).strip() if len(piece) < 40 else piece
+    chosen = _NOT_CHOICE.sub("", piece).strip(" ,;") if len(piece) < 40 else piece
     return chosen if len(chosen) == 1 else piece
 
 
@@ -237,6 +258,11 @@ def _last_value(text: str) -> str | None:
     for match in _MATH.finditer(tail):
         if not _PROSE.search(_COMMAND.sub(" ", match[0])):
             formula = match
+    listed = _SOLUTIONS.search(tail)
+    if listed:
+        return listed[1]
+    if _LABELLED_LINE.fullmatch(tail):
+        return tail
     if formula and (
         number is None or (number.end() <= formula.end() and any(c.isdigit() for c in formula[0]))
     ):
@@ -245,6 +271,9 @@ def _last_value(text: str) -> str | None:
         return tail[formula.start() : number.end()]
     if number:
         return number[0]
+    chosen = _CHOSEN.search(tail)
+    if chosen:
+        return chosen[1]
     letters = [match[1] or match[0] for match in _LETTER.finditer(_NOT_CHOICE.sub(" ", tail))]
     return letters[-1] if letters else None
 

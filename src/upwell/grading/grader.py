@@ -54,7 +54,8 @@ class RuleGrader:
     Args:
         style: Where in a response the answer is looked for; one of `upwell.grading.styles()`.
         workers: Most worker processes; by default one per core.
-        timeout: Seconds that one symbolic comparison may take before its worker is killed.
+        timeout: Seconds of CPU time that one symbolic comparison may take before its worker is killed; four times
+            as long on the clock.
         memory_mb: Address space of one worker in MiB.
         identical: Whether an answer spelled like the gold answer is accepted as such. Off in self-checks.
     """

@@ -369,6 +369,14 @@ class Parser:
         self._take(f"\\r{name}")
         return Node("fn", (node,), name)
 
+    def _big_operator(self, text: str) -> Node:
+        """A sum, product, integral or limit: its limits as they are spelled, and what it works on."""
+        limits = ""
+        while self._is("_", "^"):
+            sign = self.run[self.at].text
+            limits += sign + self._subscript()
+        return Node("fn", (self._product(),), f"{text}{limits}")
+
     def _styled(self, _: str) -> Node:
         return self._argument()
 
@@ -378,6 +386,10 @@ _ATOM_COMMANDS = {
     "\\sqrt": "_root",
     "\\binom": "_binomial",
     "\\pi": "_constant",
+    "\\sum": "_big_operator",
+    "\\prod": "_big_operator",
+    "\\int": "_big_operator",
+    "\\lim": "_big_operator",
     "\\lfloor": "_floor",
     "\\lceil": "_floor",
     "\\font": "_styled",

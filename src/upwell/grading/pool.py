@@ -20,6 +20,7 @@ from upwell.grading.worker import HEADER, Outcome, Task, frame
 
 _START_SECONDS = 120.0
 """How long a fresh worker may take to import SymPy on a busy machine."""
+_PATIENCE = 4
 _MAX_FAILED_STARTS = 4
 
 
@@ -48,10 +49,10 @@ class _Worker:
         self.ready = False
         self.deadline = time.monotonic() + _START_SECONDS
 
-    def give(self, task: Task, timeout: float) -> None:
+    def give(self, task: Task, seconds: float) -> None:
         assert self.process.stdin is not None
         self.task = task
-        self.deadline = time.monotonic() + timeout
+        self.deadline = time.monotonic() + seconds
         with contextlib.suppress(BrokenPipeError):  # its end shows as the end of its output
             self.process.stdin.write(frame(task))
             self.process.stdin.flush()
@@ -101,12 +102,13 @@ class SymbolicPool:
         """
         Args:
             workers: Most processes at a time.
-            timeout: Seconds of wall-clock time that one comparison may take.
+            timeout: Seconds of CPU time that one comparison may take; on the clock it may take `_PATIENCE` times
+                as long, so that verdicts do not depend on what else the machine does.
             memory_mb: Address space of one worker, in MiB.
             command: What to run instead of the usual worker (tests).
         """
         self._size = workers
-        self._timeout = timeout
+        self._patience = _PATIENCE * timeout
         self._command = list(command or worker_command(timeout, memory_mb))
         self._workers: list[_Worker] = []
         self._queue: deque[Task] = deque()
@@ -151,7 +153,7 @@ class SymbolicPool:
     def _dispatch(self) -> None:
         for worker in self._workers:
             if self._queue and worker.ready and worker.task is None:
-                worker.give(self._queue.popleft(), self._timeout)
+                worker.give(self._queue.popleft(), self._patience)
         starting = sum(not worker.ready for worker in self._workers)
         if (
             len(self._queue) > starting

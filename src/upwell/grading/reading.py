@@ -21,8 +21,9 @@ _BASE = re.compile(
 )
 _FLAT = re.compile(r"\\text\s?\{([^{}]*)\}")
 _CHOICE = re.compile(r"(?:option|choice|answer)?\s?[(\[{]?([A-J])[)\]}]?[.:]?", re.I)
-_LABELLED = re.compile(r"\(([A-J])\)\s*[.:]?\s*(\S.*)", re.S)
+_LABELLED = re.compile(r"(?:\(([A-J])\)\s*[.:]?\s*|([A-J])[).:]\s+)(\S.*)", re.S)
 _SPACED_NUMBERS = re.compile(r"-?\d+(?:\.\d+)?(?: -?\d+(?:\.\d+)?)+")
+_MINUS = re.compile(r"\b(?:[Mm]inus|[Nn]egative)\s(?=\d|\\frac)")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline|\\bar|\\dot)\s?\{?(\d+)\}?")
 _FORMAL = re.compile(r"\\(?!text|font|quad)[A-Za-z]|[\^_=<>]")
 _REALS = Answer("tuple", "()", None, (Answer("text", "-oo"), Answer("text", "oo")))
@@ -58,7 +59,7 @@ def _read(text: str) -> Answer:
     quick = plain_number(text)
     if quick is not None:
         return quick
-    answer = _unwrapped(spelled(text))
+    answer = _unwrapped(_MINUS.sub("-", spelled(text)))
     special = plain_number(answer) or _special(answer)
     if special is not None:
         return special
@@ -123,7 +124,7 @@ def _special(text: str) -> Answer | None:
         return Answer("choice", match[1].upper())
     match = _LABELLED.fullmatch(text)
     if match:
-        return Answer("choice", match[1], None, (read(match[2]),))
+        return Answer("choice", match[1] or match[2], None, (read(match[3]),))
     if _SPACED_NUMBERS.fullmatch(text):
         return Answer("list", "", None, tuple(read(piece) for piece in text.split()))
     match = _TIME.fullmatch(text)

@@ -118,7 +118,8 @@ def _equated(pieces: list[Sequence[Token]], inner: Reader, rounded: bool) -> Ans
         first, second = formula(left), formula(right)
         if not has_name(first) and not has_name(second):
             return leaf(right)
-        return Answer("equation", "", difference(first, second))
+        constant = () if has_name(second) else (Answer("formula", "", second),)
+        return Answer("equation", "", difference(first, second), constant)
     value = inner(right)
     if _is_name(left) and value.kind == "formula" and value.node is not None and has_name(value.node):
         name = formula(left)

@@ -7,6 +7,7 @@ input, or, while it computes, when a watching thread sees that it has another pa
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -71,7 +72,7 @@ def _outcome(task: Task, compare: Callable[[str, str], bool]) -> Outcome:
 
 def _limit_cpu(seconds: float) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    allowed = int(used.ru_utime + used.ru_stime + seconds) + 2
+    allowed = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from upwell.metrics.chance import adjusted_pass_at_k, chance_pass_at_k
+    from upwell.metrics.compare import Difference, compare
     from upwell.metrics.estimators import best_of_at_k, pass_at_k, pass_hat_k
     from upwell.metrics.majority import maj_at_k, maj_at_k_first
     from upwell.metrics.metric import Metric
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from upwell.metrics.summary import default_ks, summarise
 
 _HOMES = {
+    "Difference": "compare",
     "Metric": "metric",
     "Outcomes": "outcomes",
     "Row": "outcomes",
@@ -25,6 +27,7 @@ _HOMES = {
     "adjusted_pass_at_k": "chance",
     "best_of_at_k": "estimators",
     "chance_pass_at_k": "chance",
+    "compare": "compare",
     "default_ks": "summary",
     "maj_at_k": "majority",
     "maj_at_k_first": "majority",
@@ -34,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Difference",
     "Metric",
     "Outcomes",
     "Row",
@@ -41,6 +45,7 @@ __all__ = [
     "adjusted_pass_at_k",
     "best_of_at_k",
     "chance_pass_at_k",
+    "compare",
     "default_ks",
     "maj_at_k",
     "maj_at_k_first",

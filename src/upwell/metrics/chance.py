@@ -78,7 +78,7 @@ class Chance:
             chosen, k * (1 - np.nan_to_num(self.q)) ** (k - 1) / np.maximum(self.foreign, 1), 0.0
         )
         cells = int(self.given.max(initial=0)) + 1
-        worth = np.bincount(self.accepted, slope[self.target], cells)[self.given]
+        worth = np.bincount(self.accepted, slope[self.target], cells).astype(np.float64)[self.given]
         worth -= np.where(self.own >= 0, slope[self.giver], 0.0)
         total = np.bincount(self.giver, self.times * worth, len(self.n))
         square = np.bincount(self.giver, self.times * worth**2, len(self.n)) - total**2 / self.n

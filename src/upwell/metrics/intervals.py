@@ -110,9 +110,10 @@ def fixed_interval(
         unit: k / n, the most that one response can count for in a problem's value.
         fitted: Problems that the noise was learned from.
     """
-    smooth, noise = np.asarray(smooth, np.float64), np.asarray(noise, np.float64)
+    smooth, noise = np.clip(np.asarray(smooth, np.float64), 0.0, 1.0), np.asarray(noise, np.float64)
     room = smooth * (1 - smooth)
-    scale = np.divide(noise, room, out=np.full_like(room + noise, unit), where=noise > EQUAL * room)
+    known = (noise > EQUAL * room) & (room > 0)
+    scale = np.minimum(np.divide(noise, room, out=np.full_like(room + noise, unit), where=known), 1.0)
     # With k = 1 the noise shows in the problem's own draws; with k = n it is known from the model alone.
     widen = 1 + (_t_factor(fitted) - 1) * unit
     return share_interval(mean, scale, count, rare=FIXED_RARE, unit=unit, widen=widen)

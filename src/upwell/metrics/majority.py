@@ -239,13 +239,16 @@ class _Batch:
         reaching = np.full(self.k + 2, np.iinfo(np.int32).max, np.int64)
         for i in range(len(sizes) - 1, -1, -1):
             c = int(sizes[i])
-            row = self._binomial(np.full(c + 1, c), np.arange(c + 1))
+            # Ten standard deviations and 60 more hold all but 1e-18 of any binomial.
+            reach = int(10 * np.sqrt(c * self.p * (1 - self.p))) + 60
+            x = np.arange(max(int(c * self.p) - reach, 0), min(int(c * self.p) + reach, c) + 1)
+            row = self._binomial(np.full(len(x), c), x)
             seen = np.flatnonzero(row > NEGLIGIBLE / self.n.max())
-            low[i], high[i] = (seen[0], seen[-1]) if len(seen) else (0, -1)
-            surely[i] = int(np.searchsorted(np.cumsum(row), NEGLIGIBLE))
+            low[i], high[i] = (x[seen[0]], x[seen[-1]]) if len(seen) else (0, -1)
+            surely[i] = x[min(int(np.searchsorted(np.cumsum(row), NEGLIGIBLE)), len(x) - 1)]
             tail = np.cumsum(row[::-1])[::-1]
-            reach = int(np.count_nonzero(tail > NEGLIGIBLE)) - 1
-            reaching[: min(reach, self.k) + 1] = c
+            most = int(x[max(int(np.count_nonzero(tail > NEGLIGIBLE)) - 1, 0)])
+            reaching[: min(most, self.k) + 1] = c
         return low, high, surely, reaching
 
     def _rivals(self) -> None:
