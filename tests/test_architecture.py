@@ -9,18 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 SRC = Path(__file__).parents[1] / "src" / "upwell"
 LAYERS = (
-    {"cli", "report"},
+    {"cli"},
+    {"report"},
     {"measurement"},
     {"engines", "grading", "metrics", "problems", "prompts"},
     {"runs"},
     {"records", "errors"},
 )
 """From the top down. A room imports from lower layers and from itself; neighbours do not know each other."""
-NEIGHBOURS_THAT_MAY: set[tuple[str, str]] = {("report", "metrics")}
 HEAVY = {
     "torch", "transformers", "trl", "ray", "altair", "vl_convert", "datasets", "reasoning_gym", "math_verify",
     "pyarrow", "safetensors", "gguf", "huggingface_hub",
@@ -77,8 +75,16 @@ def layer(room: str) -> int:
     return next(depth for depth, rooms in enumerate(LAYERS) if room in rooms)
 
 
-def ids(path: Path) -> str:
+def shown(path: Path) -> str:
     return str(path.relative_to(SRC))
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """The top-level packages that a fresh process has loaded after importing these modules."""
+    code = f"import sys, {', '.join(modules)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "upwell" in out
+    return set(out.split())
 
 
 def test_every_room_has_its_layer() -> None:
@@ -86,78 +92,103 @@ def test_every_room_has_its_layer() -> None:
     assert rooms - {"__init__", "__main__"} == set().union(*LAYERS), "a new room needs a place in LAYERS"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_imports_point_down(path: Path) -> None:
-    room = room_of(name_of(path))
-    for module, line, _ in imported(path):
-        other = room_of(module) if module.split(".")[0] == "upwell" else None
-        if other is None or other == room or other == "__version__":
+def test_imports_point_down() -> None:
+    upward = []
+    for path in MODULES:
+        room = room_of(name_of(path))
+        for module, line, _ in imported(path):
+            other = room_of(module) if module.split(".")[0] == "upwell" else None
+            if other is None or other in (room, "__version__"):
+                continue
+            if room is None or layer(other) <= layer(room):
+                upward.append(f"{shown(path)}:{line}: `{room or 'upwell'}` may not import `{module}`")
+    assert not upward
+
+
+def test_heavy_packages_are_imported_where_they_are_used() -> None:
+    early = []
+    for path in MODULES:
+        if shown(path).startswith(TORCH_ROOM):
             continue
-        assert room is not None, f"{ids(path)}:{line}: the package itself imports `{module}`"
-        down = layer(other) > layer(room) or (room, other) in NEIGHBOURS_THAT_MAY
-        assert down, f"{ids(path)}:{line}: `{room}` may not import `{module}`"
+        for module, line, late in imported(path):
+            heavy = module.split(".")[0] in HEAVY or module.startswith("upwell.engines.embedded.")
+            if heavy and not late:
+                early.append(f"{shown(path)}:{line}: `{module}` at the top of the module")
+    assert not early
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_heavy_packages_are_imported_where_they_are_used(path: Path) -> None:
-    if ids(path).startswith(TORCH_ROOM):
-        return
-    early = [(module, line) for module, line, late in imported(path) if not late]
-    heavy = [f"{module}, line {line}" for module, line in early if module.split(".")[0] in HEAVY]
-    backend = [f"{module}, line {line}" for module, line in early if module.startswith("upwell.engines.embedded.")]
-    assert not heavy + backend, f"{ids(path)} imports at its top: {heavy + backend}"
+def test_what_help_needs_is_light() -> None:
+    shows = ("tables", "terminal")  # load rich, and are loaded when there is something to show
+    verbs = [name_of(path) for path in MODULES if path.parent == SRC / "cli" and path.stem not in shows]
+    rooms = [
+        "upwell",
+        "upwell.records",
+        "upwell.errors",
+        "upwell.runs",
+        "upwell.engines",
+        "upwell.engines.embedded",
+    ]
+    assert not LIGHT & loaded_by(*rooms, *verbs, "upwell.engines.base", "upwell.measurement.settings")
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["upwell", "upwell.cli", "upwell.records", "upwell.errors", "upwell.runs", "upwell.cli.measuring",
-     "upwell.cli.reporting", "upwell.cli.problems", "upwell.measurement.settings", "upwell.engines", "upwell.engines.base",
-     "upwell.engines.embedded"],
-)  # fmt: skip
-def test_what_help_imports_is_light(module: str) -> None:
-    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert module.split(".")[0] in loaded
-    assert not LIGHT & set(loaded)
+def test_rooms_load_no_engine_and_no_algebra() -> None:
+    rooms = [
+        "measurement",
+        "report",
+        "grading",
+        "metrics",
+        "problems",
+        "prompts",
+        "engines.checkpoints",
+        "engines.scripted",
+    ]
+    assert not (HEAVY | {"sympy"}) & loaded_by(*(f"upwell.{room}" for room in rooms))
 
 
-@pytest.mark.parametrize("module", ["upwell.measurement", "upwell.report", "upwell.grading", "upwell.problems"])
-def test_no_package_loads_what_only_some_of_its_functions_need(module: str) -> None:
-    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not (HEAVY | {"sympy"}) & set(loaded)
+def test_modules_are_named_for_what_they_hold() -> None:
+    nothing = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "tools", "stuff"}
+    assert not [shown(p) for p in MODULES if nothing & set(p.relative_to(SRC).with_suffix("").parts)]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_modules_are_named_for_what_they_hold(path: Path) -> None:
-    nothing = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "tools", "base_utils"}
-    assert not nothing & set(path.relative_to(SRC).with_suffix("").parts)
+def test_modules_and_public_classes_say_what_they_are() -> None:
+    silent = []
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        silent += [] if ast.get_docstring(tree) else [shown(path)]
+        for node in tree.body:
+            if (
+                isinstance(node, ast.ClassDef)
+                and not node.name.startswith("_")
+                and not ast.get_docstring(node)
+            ):
+                silent.append(f"{shown(path)}:{node.lineno}: class {node.name}")
+    assert not silent
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_modules_and_what_they_offer_say_what_they_are(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), f"{ids(path)} has no docstring"
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{ids(path)}:{node.lineno}: class {node.name} has no docstring"
+def test_files_are_short_or_say_why() -> None:
+    long = []
+    for path in MODULES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) > LONGEST and not re.search(r"long|one file|together", " ".join(lines[:20])):
+            long.append(f"{shown(path)}: {len(lines)} lines, and no reason at its top")
+    assert not long
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_files_are_short_or_say_why(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if len(lines) > LONGEST:
-        top = " ".join(lines[:20]).lower()
-        assert re.search(r"long|lines|one file|kept together", top), f"{ids(path)} has {len(lines)} lines, and no reason"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_nothing_is_evaluated_or_unpickled(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec", "__import__"), f"{ids(path)}:{node.lineno}: {node.func.id}"
-        if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-            assert isinstance(node.value, ast.Constant) and node.value.value is False, f"{ids(path)}:{node.lineno}"
-    modules = {module.split(".")[0] for module, _, _ in imported(path)}
-    assert not {"pickle", "marshal", "shelve", "dill", "cloudpickle"} & modules
+def test_nothing_is_evaluated_or_unpickled() -> None:
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in ("eval", "exec", "__import__"):
+                    found.append(f"{shown(path)}:{node.lineno}: {node.func.id}")
+            elif isinstance(node, ast.keyword) and (node.arg, ast.unparse(node.value)) == (
+                "trust_remote_code",
+                "True",
+            ):
+                found.append(f"{shown(path)}:{node.value.lineno}: trust_remote_code")
+        modules = {module.split(".")[0] for module, _, _ in imported(path)}
+        found += [
+            f"{shown(path)}: {name}"
+            for name in modules & {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+        ]
+    assert not found

@@ -121,6 +121,15 @@ class Failure(Record, frozen=True, omit_defaults=True):
     attempt: int = 1
 
 
+class Lap(Record, frozen=True):
+    """A stretch of time that a session spent on a part of a run; their sum is what the run took."""
+
+    key: str
+    part: str
+    """Such as `sampling` or `grading`."""
+    seconds: float
+
+
 def problem_id(source: str, split: str, question: str) -> str:
     """The key of a problem: benchmark, split and 64 bits of the question's SHA-256, whitespace folded."""
     folded = " ".join(question.split())

@@ -24,9 +24,20 @@ def test_digest_tells_checkpoints_apart(tiny_llama: Path, tmp_path: Path) -> Non
     assert Checkpoint("a", tiny_llama).digest == Checkpoint("b", copy).digest
     weights = copy / "model.safetensors"
     data = bytearray(weights.read_bytes())
-    data[-5] ^= 1
+    data[len(data) // 3] ^= 1  # anywhere: training may move a single layer
     weights.write_bytes(data)
     assert Checkpoint("a", tiny_llama).digest != Checkpoint("b", copy).digest
+
+
+def test_digest_is_of_what_shapes_a_response(tiny_llama: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_llama, tmp_path / "copy")
+    same = Checkpoint("a", tiny_llama).digest
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "6.0"}))
+    (copy / "trainer_state.json").write_text("{}")
+    assert Checkpoint("b", copy).digest == same
+    (copy / "merges.txt").write_text("a b")
+    assert Checkpoint("b", copy).digest != same
 
 
 def test_what_is_refused(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,3 +323,87 @@ def test_a_model_that_hides_its_attention_is_refused(tmp_path: Path) -> None:
     tokenizer().save_pretrained(folder)
     with pytest.raises(UsageError, match="bloom"):
         engine_of(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_do_not_fit_the_config_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = make_checkpoint("llama", tmp_path / "lacking")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"missing.*layers\.1\.mlp\.down_proj"):
+        engine_of(folder)
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:3000])
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        engine_of(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_context_ends_where_neighbours_or_masks_would_begin_to_matter(tmp_path: Path) -> None:
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64,
+            "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}  # fmt: skip
+    assert engine_of(make_checkpoint("llama", tmp_path / "longrope", rope_parameters=rope)).context == 64
+    assert engine_of(make_checkpoint("mistral", tmp_path / "mistral")).context == 256, (
+        "its window is handed over"
+    )
+    # A window that the attention is never told of, because only the mask that transformers builds would hold it.
+    assert engine_of(make_checkpoint("llama", tmp_path / "masked", sliding_window=12)).context == 12
+
+
+def test_a_stop_string_may_be_a_special_token(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama, slots=8, threads=1)
+    seen = Recorder(engine)
+    stop = Sampling(temperature=2.0, max_tokens=200, stop=("<|im_start|>",))
+    replies = list(engine.generate(requests(PROMPTS, 20, stop)))
+    start = engine.ends(stop.stop) - engine.end_tokens
+    assert len(start) == 1
+    hit = [ids for ids in seen.ids if start & set(ids)]
+    assert hit and all(ids[-1] in start and not start & set(ids[:-1]) for ids in hit)
+    assert len(replies) == 60
+
+
+def test_one_long_prompt_after_many_short_ones_is_served(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama, slots=16, threads=1, memory_gb=0.0015)
+    prompts = [f"{i}" for i in range(40)] + ["z" * 200]
+    replies = list(engine.generate(requests(prompts, 1, Sampling(temperature=1.0, max_tokens=6))))
+    assert len(replies) == 41 and not any(r.error for r in replies)
+
+
+def test_a_limit_beyond_the_context_takes_no_memory(tiny_llama: Path) -> None:
+    lines: list[str] = []
+    engine = engine_of(tiny_llama, slots=16, threads=1, memory_gb=0.01, say=lines.append)
+    replies = list(engine.generate(requests(PROMPTS, 2, Sampling(temperature=1.0, max_tokens=1_000_000))))
+    assert len(replies) == 6 and not lines
+
+
+def test_abandoning_does_not_wait_for_the_longest_draw(tiny_llama: Path) -> None:
+    engine = engine_of(tiny_llama, slots=4, threads=2)
+    short, long = Sampling(temperature=1.0, max_tokens=1), Sampling(temperature=1.0, max_tokens=230)
+    mixed = [
+        Request(
+            key=str(i),
+            prompt=PROMPTS[0],
+            add_special_tokens=False,
+            seed=i,
+            sampling=(long, long, long, short)[i % 4],
+        )
+        for i in range(4)
+    ]
+    steps = 0
+    from upwell.engines.embedded.shared_prefix import SharedPrefixModel
+
+    whole = SharedPrefixModel.step
+
+    def counted(self: SharedPrefixModel, tokens: torch.Tensor) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return whole(self, tokens)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SharedPrefixModel, "step", counted)
+        going = engine.generate(mixed)
+        next(going)
+        going.close()
+    assert steps < 150, "the draws in flight were run to their ends"

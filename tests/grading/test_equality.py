@@ -8,16 +8,18 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upwell.grading import accepts, canonical, kind
 
+relaxed = settings(deadline=None)  # a busy machine is no fault of the grader
 whole = st.integers(-(10**12), 10**12)
 fractions = st.fractions(max_denominator=10**6)
 decimals = st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**9), max_value=10**9)
 
 
+@relaxed
 @given(whole)
 def test_spellings_of_a_whole_number_share_a_canonical_form(n: int) -> None:
     spellings = [
@@ -39,6 +41,7 @@ def test_spellings_of_a_whole_number_share_a_canonical_form(n: int) -> None:
     assert {canonical(s) for s in spellings} == {str(n)}
 
 
+@relaxed
 @given(fractions)
 def test_spellings_of_a_fraction_share_a_canonical_form(q: Fraction) -> None:
     a, b = q.numerator, q.denominator
@@ -52,11 +55,13 @@ def test_spellings_of_a_fraction_share_a_canonical_form(q: Fraction) -> None:
     assert {canonical(s) for s in spellings} == {str(q)}
 
 
+@relaxed
 @given(decimals)
 def test_decimals_are_exact(d: Decimal) -> None:
     assert canonical(f"{d:f}") == canonical(f"{d:,f}") == str(Fraction(d))
 
 
+@relaxed
 @given(st.lists(whole, min_size=2, max_size=6), st.randoms(use_true_random=False))
 def test_a_list_has_no_order_and_a_tuple_has(numbers: list[int], random: object) -> None:
     mixed = list(numbers)
@@ -71,12 +76,14 @@ def test_a_list_has_no_order_and_a_tuple_has(numbers: list[int], random: object)
     assert same_order == (numbers == mixed)
 
 
+@relaxed
 @given(st.text(max_size=60))
 def test_canonical_never_raises_and_is_deterministic(text: str) -> None:
     assert canonical(text) == canonical(text)
     kind(text)
 
 
+@relaxed
 @given(st.text(alphabet="0123456789+-*/^().,{}[]\\frac sqrtpixy=<>|!%$_&", max_size=40))
 def test_formula_like_noise_never_raises(text: str) -> None:
     assert canonical(text) == canonical(text)
@@ -85,17 +92,20 @@ def test_formula_like_noise_never_raises(text: str) -> None:
     accepts(text, "7")
 
 
+@relaxed
 @given(whole, whole)
 def test_accepts_tells_whole_numbers_apart(a: int, b: int) -> None:
     assert accepts(str(a), f"{b:,}").correct is (a == b)
 
 
+@relaxed
 @given(st.fractions(max_denominator=999), st.fractions(max_denominator=999))
 def test_accepts_is_constant_on_classes(gold: Fraction, answer: Fraction) -> None:
     spellings = [f"{answer}", f"\\frac{{{answer.numerator}}}{{{answer.denominator}}}", f"x = {answer}"]
     assert len({accepts(str(gold), s).correct for s in spellings}) == 1
 
 
+@relaxed
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
 def test_radicals_are_equal_in_every_form(a: int, b: int, c: int) -> None:
     forms = [
@@ -109,6 +119,7 @@ def test_radicals_are_equal_in_every_form(a: int, b: int, c: int) -> None:
     assert canonical(f"{a}\\sqrt{{{b}}} + {c + 1}") != canonical(forms[0])
 
 
+@relaxed
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=5))
 def test_polynomials_are_equal_expanded_or_factored(roots: list[int]) -> None:
     factored = "".join(f"(x - {r})" if r >= 0 else f"(x + {-r})" for r in roots)

@@ -39,7 +39,9 @@ def write_problems(path: Path, rows: list[dict[str, Any]] = PROBLEMS) -> Path:
 class Pupil:
     """A scripted engine that keeps the requests it was asked."""
 
-    def __init__(self, say: Callable[[Request], str | Reply] | None = None, identity: str = "scripted") -> None:
+    def __init__(
+        self, say: Callable[[Request], str | Reply] | None = None, identity: str = "scripted"
+    ) -> None:
         self.asked: list[Request] = []
         self._say = say or answer_sheet
         self.engine = ScriptedEngine(self._reply, identity)

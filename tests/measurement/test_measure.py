@@ -26,7 +26,9 @@ def problems(tmp_path: Path) -> Path:
 
 def settings(file: Path, **changes: Any) -> MeasureSettings:
     """Four samples of the problems in a file, into the folder `run` beside it."""
-    asked: dict[str, Any] = dict(problems=str(file), out=str(file.parent / "run"), samples=4, max_tokens=LIMIT)
+    asked: dict[str, Any] = dict(
+        problems=str(file), out=str(file.parent / "run"), samples=4, max_tokens=LIMIT
+    )
     return MeasureSettings(**asked | changes)
 
 
@@ -133,7 +135,9 @@ def test_the_tables_say_what_was_asked_and_answered(problems: Path) -> None:
         assert verdicts[key].answer == answer
     assert len({request.seed for request in pupil.asked}) == 16
     assert all(f"{p['question']}" in r.prompt for p in PROBLEMS for r in pupil.asked if r.key[0] == p["id"])
-    assert pupil.keys == sorted(pupil.keys), "draws of one problem come together, so that they can share its prompt"
+    assert pupil.keys == sorted(pupil.keys), (
+        "draws of one problem come together, so that they can share its prompt"
+    )
 
 
 # What is owed
@@ -255,7 +259,9 @@ def test_another_file_with_the_same_name_and_ids_is_refused(problems: Path) -> N
     measure(settings(problems), engine=Pupil().engine)
     other = problems.parent / "elsewhere"
     other.mkdir()
-    write_problems(other / problems.name, [row | {"question": "Another: " + row["question"]} for row in PROBLEMS])
+    write_problems(
+        other / problems.name, [row | {"question": "Another: " + row["question"]} for row in PROBLEMS]
+    )
     with pytest.raises(UsageError, match="is not the same any more"):
         measure(settings(problems, problems=str(other / problems.name)), engine=Pupil().engine)
 
@@ -292,24 +298,28 @@ def test_failed_draws_are_rows_and_are_owed_again(problems: Path) -> None:
         failures = list(run.rows("failures", Failure))
         assert [(f.key, f.attempt) for f in failures[-2:]] == [("a#1", attempt), ("d#3", attempt)]
         assert failures[-1].message == "ConnectionError: hung up" and failures[-1].where == "scripted"
-        assert run.summary is None, "a run that owes rows is not finished"
+        summary = finished(run.path)
+        assert summary["counts"]["failed"] == 2 and summary["counts"]["responses"] == 14
+        assert any("2 draws failed and are missing from every number" in note for note in summary["notes"])
         assert run.count("responses") == run.count("verdicts") == 14
     pupil = Pupil()
     measure(settings(problems), engine=pupil.engine)
     assert pupil.keys == ["a#1", "d#3"]
     assert run.count("failures") == 4, "what failed once stays on record"
-    assert Numbers(finished(run.path)).value("pass@k", 4) == pytest.approx(0.75)
+    summary = finished(run.path)
+    assert summary["counts"]["failed"] == 0 and not any("failed" in note for note in summary["notes"])
+    assert Numbers(summary).value("pass@k", 4) == pytest.approx(0.75)
 
 
 @pytest.mark.usefixtures("without_metrics")
-def test_a_finished_run_that_fails_to_grow_is_not_finished_any_more(problems: Path) -> None:
+def test_a_finished_run_that_fails_to_grow_says_so(problems: Path) -> None:
     run = measure(settings(problems, samples=2), engine=Pupil().engine)
 
     def failing(request: Request) -> Reply:
         return Reply(key=request.key, error="no")
 
     measure(settings(problems), engine=Pupil(failing).engine)
-    assert Run.read(run).summary is None
+    assert finished(run)["counts"]["failed"] == 8
     assert len(lines(run, "responses")) == 8 and len(lines(run, "failures")) == 8
 
 
@@ -318,7 +328,7 @@ def test_a_finished_run_that_fails_to_grow_is_not_finished_any_more(problems: Pa
 
 @pytest.mark.usefixtures("without_metrics")
 def test_odd_text_is_stored_graded_and_resumed(problems: Path) -> None:
-    odd = "\x00\u202e\u2028 \ud800 \udfff <script>\r\n\x1b[31m {\"key\": \"a#0\"}\n The answer is: 4"
+    odd = '\x00\u202e\u2028 \ud800 \udfff <script>\r\n\x1b[31m {"key": "a#0"}\n The answer is: 4'
 
     def speak(request: Request) -> str:
         return odd if request.key == "a#0" else answer_sheet(request)
@@ -381,7 +391,7 @@ def test_grading_anew_makes_a_second_table_and_leaves_the_first(problems: Path) 
 
     first = measure(settings(problems), engine=Pupil(speak).engine)
     before = {path.name: path.read_bytes() for path in first.iterdir()}
-    second = grade(GradeSettings(run=str(first), style="boxed"))
+    second = grade(str(first), GradeSettings(style="boxed"))
     assert second == Path(f"{first}-boxed")
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before
     verdicts = {v.key: v for v in Run.read(second).rows("verdicts", Verdict)}
@@ -392,30 +402,35 @@ def test_grading_anew_makes_a_second_table_and_leaves_the_first(problems: Path) 
     assert manifest["verb"] == "grade" and manifest["grader"].endswith("/boxed")
     assert {entry["table"] for entry in manifest["inputs"]} == {"responses", "problems"}
     assert Numbers(finished(second)).value("no_answer") == pytest.approx(12 / 16)
-    assert grade(GradeSettings(run=str(first), style="boxed")) == second, "again: nothing to do"
-    named = grade(GradeSettings(run=str(first), style="boxed", out=str(first.parent / "other")))
+    assert grade(str(first), GradeSettings(style="boxed")) == second, "again: nothing to do"
+    named = grade(str(first), GradeSettings(style="boxed", out=str(first.parent / "other")))
     assert finished(named)["metrics"] == finished(second)["metrics"]
 
 
 def test_sampling_then_grading_gives_what_measuring_gives(problems: Path) -> None:
     drawn = sample(
-        SampleSettings(problems=str(problems), out=str(problems.parent / "drawn"), samples=4, max_tokens=LIMIT),
+        SampleSettings(
+            problems=str(problems), out=str(problems.parent / "drawn"), samples=4, max_tokens=LIMIT
+        ),
         engine=Pupil().engine,
     )
-    assert finished(drawn)["counts"] == {"responses": 16} and not (drawn / "verdicts.jsonl").exists()
+    assert (
+        finished(drawn)["counts"] == {"responses": 16, "failed": 0}
+        and not (drawn / "verdicts.jsonl").exists()
+    )
     measured = measure(settings(problems), engine=Pupil().engine)
-    graded = grade(GradeSettings(run=str(drawn)))
+    graded = grade(str(drawn), GradeSettings())
     assert finished(graded)["metrics"] == finished(measured)["metrics"]
     assert lines(graded, "verdicts") == lines(measured, "verdicts")
 
 
 def test_grading_what_is_no_run_or_has_no_responses_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run at"):
-        grade(GradeSettings(run=str(tmp_path)))
+        grade(str(tmp_path), GradeSettings())
     with Run.open(tmp_path / "empty", verb="sample", settings={}, fingerprint={}):
         pass
     with pytest.raises(UsageError, match="holds no responses"):
-        grade(GradeSettings(run=str(tmp_path / "empty")))
+        grade(str(tmp_path / "empty"), GradeSettings())
 
 
 @pytest.mark.usefixtures("without_metrics")

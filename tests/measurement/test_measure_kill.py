@@ -145,7 +145,9 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert "3,000 responses" in killed.finish()
 
     plain = measure(
-        MeasureSettings(problems=str(file), samples=SAMPLES, max_tokens=400, seed=11, out=str(tmp_path / "plain")),
+        MeasureSettings(
+            problems=str(file), samples=SAMPLES, max_tokens=400, seed=11, out=str(tmp_path / "plain")
+        ),
         engine=ScriptedEngine(said),
     )
     assert_same_run(out, plain, len(PROBLEMS) * SAMPLES)
@@ -159,7 +161,15 @@ def test_two_kills_of_the_embedded_engine(tmp_path: Path, tiny_llama: Path) -> N
     )  # fmt: skip
     flags = [part for name, value in asked.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     killed = Killed(
-        command=[sys.executable, "-c", "from upwell.cli import main; main()", "measure", *flags, "--out", str(out)],
+        command=[
+            sys.executable,
+            "-c",
+            "from upwell.cli import main; main()",
+            "measure",
+            *flags,
+            "--out",
+            str(out),
+        ],
         out=out,
         environment={},
         draw=random.Random(4),

@@ -108,7 +108,11 @@ def test_field(measured: Measured, tmp_path: Path) -> None:
     write_problems(tmp_path / "other.jsonl", renamed)
     trace = measured(problems=str(tmp_path / "other.jsonl"), field=("question=q", "answer=gold"))
     assert [p.answer for p in trace.problems] == ["4", "6", "10", "7"]
-    for bad, said in (("nonsense", "FIELD=COLUMN"), ("question=", "FIELD=COLUMN"), ("colour=q", "no such field")):
+    for bad, said in (
+        ("nonsense", "FIELD=COLUMN"),
+        ("question=", "FIELD=COLUMN"),
+        ("colour=q", "no such field"),
+    ):
         with pytest.raises(UsageError, match=said):
             measured(field=(bad,))
     with pytest.raises(UsageError, match="twice"):
@@ -138,7 +142,8 @@ def test_samples(measured: Measured) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("temperature", 1.5), ("top_p", 0.5), ("top_k", 7), ("min_p", 0.25), ("max_tokens", 9)]
+    ("name", "value"),
+    [("temperature", 1.5), ("top_p", 0.5), ("top_k", 7), ("min_p", 0.25), ("max_tokens", 9)],
 )
 def test_sampling(measured: Measured, name: str, value: float) -> None:
     trace = measured(**{name: value})
@@ -147,7 +152,9 @@ def test_sampling(measured: Measured, name: str, value: float) -> None:
 
 
 def test_stop(measured: Measured) -> None:
-    assert measured(prompt="plain", stop=("END", "END", "x")).sampling("stop") == {("\nQuestion:", "END", "x")}
+    assert measured(prompt="plain", stop=("END", "END", "x")).sampling("stop") == {
+        ("\nQuestion:", "END", "x")
+    }
     with pytest.raises(UsageError, match="--stop is empty"):
         measured(stop=("",))
 
@@ -160,7 +167,8 @@ def test_seed(measured: Measured, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("slots", 3), ("memory_gb", 0.5), ("threads", 1), ("logprobs", True), ("dtype", "bfloat16")]
+    ("name", "value"),
+    [("slots", 3), ("memory_gb", 0.5), ("threads", 1), ("logprobs", True), ("dtype", "bfloat16")],
 )
 def test_what_the_engine_is_told(measured: Measured, name: str, value: Any) -> None:
     assert measured(**{name: value}).engine[name] == value
@@ -208,7 +216,9 @@ def test_every_setting_has_a_test_here(field: str) -> None:
         assert field in [case[0] for case in mark.args[1]]
 
 
-def test_a_setting_changes_speed_or_the_meaning_of_rows_never_both(measured: Measured, tiny_llama: Path) -> None:
+def test_a_setting_changes_speed_or_the_meaning_of_rows_never_both(
+    measured: Measured, tiny_llama: Path
+) -> None:
     """What the fingerprint leaves out may differ from session to session."""
     measured()
     trace = measured(samples=3, slots=5, memory_gb=1.0, threads=1, workers=1, timeout=9.0)
@@ -219,7 +229,7 @@ def test_a_setting_changes_speed_or_the_meaning_of_rows_never_both(measured: Mea
     "bad",
     [
         {"samples": 0}, {"max_tokens": 0}, {"temperature": -1.0}, {"temperature": float("nan")},
-        {"temperature": float("inf")}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": 1.0}, {"top_k": -1}, {"limit": 0},
+        {"temperature": float("inf")}, {"temperature": 1e-9}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": 1.0}, {"top_k": -1}, {"limit": 0},
         {"slots": 0}, {"memory_gb": 0.0}, {"memory_gb": float("nan")}, {"threads": 0}, {"workers": 0},
         {"timeout": 0.0}, {"timeout": float("nan")}, {"timeout": float("inf")},
     ],
@@ -240,17 +250,22 @@ def test_values_out_of_range_are_refused_with_the_flag_and_an_example(bad: dict[
     ids=str,
 )
 def test_what_would_do_nothing_at_temperature_zero_is_refused(useless: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="temperature 0|nothing"):
+    with pytest.raises(UsageError, match=r"temperature 0"):
         SampleSettings(problems="x", out="y", temperature=0, **{"samples": 1} | useless)
 
 
 def test_grading_settings(measured: Measured, tmp_path: Path) -> None:
     source = measured().out
-    assert {field.name for field in dataclasses.fields(GradeSettings)} == {"run", "out", "style", "workers", "timeout"}
-    made = grade(GradeSettings(run=str(source) + "/", style="last-number"))
+    assert {field.name for field in dataclasses.fields(GradeSettings)} == {
+        "out",
+        "style",
+        "workers",
+        "timeout",
+    }
+    made = grade(f"{source}/", GradeSettings(style="last-number"))
     assert made == Path(f"{source}-last-number")
-    assert grade(GradeSettings(run=str(source), out=str(tmp_path / "named"))) == tmp_path / "named"
+    assert grade(str(source), GradeSettings(out=str(tmp_path / "named"))) == tmp_path / "named"
     with pytest.raises(UsageError, match="--workers is 0"):
-        GradeSettings(run="x", workers=0)
+        GradeSettings(workers=0)
     settings = json.loads((made / "manifest.json").read_text())["settings"]
     assert settings["style"] == "last-number"

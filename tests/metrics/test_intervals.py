@@ -44,7 +44,7 @@ def covered(a: float, b: float, problems: int, samples: int, k: int, interval: I
         (1, 1, 30, 8, 1),
         (0.3, 1, 30, 64, 64),
         (0.5, 3, 300, 64, 16),
-        (5, 2, 1319, 64, 8),
+        (5, 2, 1319, 64, 4),
         (0.1, 0.1, 100, 256, 128),
     ],
 )
@@ -77,7 +77,7 @@ def test_resampling_draws_again_would_bias_pass_at_k() -> None:
 )
 def test_fixed_interval_covers(a: float, b: float, problems: int, samples: int, k: int, every: bool) -> None:
     rng = np.random.default_rng(3)
-    runs, held, plugged = 400, 0, 0
+    runs, held, plugged = 250, 0, 0
     for _ in range(runs):
         chance = rng.beta(a, b, problems)
         right = rng.binomial(samples, chance)
@@ -90,15 +90,15 @@ def test_fixed_interval_covers(a: float, b: float, problems: int, samples: int, 
         held += bool(low <= truth <= high)
         half = 1.96 * np.sqrt(np.sum(values * (1 - values))) / problems
         plugged += bool(abs(values.mean() - truth) <= half)
-    # Standard error 1.1 points.
-    assert 0.915 <= held / runs <= 0.985
+    # Standard error 1.4 points.
+    assert 0.905 <= held / runs <= 0.985
     if k == samples:
         assert plugged / runs < 0.5  # what the problem's own 0 or 1 says of its noise: nothing
 
 
 def test_fixed_interval_of_maj_at_k_covers() -> None:
     rng = np.random.default_rng(5)
-    problems, samples, k, runs, held = 60, 16, 16, 60, 0
+    problems, samples, k, runs, held = 60, 16, 16, 50, 0
     slots = [Slot(key=str(i)) for i in range(problems)]
     for _ in range(runs):
         chance = rng.beta(1, 1, problems)
@@ -114,7 +114,7 @@ def test_fixed_interval_of_maj_at_k_covers() -> None:
         metrics = summarise(Outcomes.collect(slots, rows), ks=[k], slices=False)
         (one,) = [m for m in metrics if m.name == "maj@k"]
         held += bool(one.low_fixed <= truth <= one.high_fixed)  # type: ignore[operator]
-    assert held / runs >= 0.88  # standard error 2.8 points
+    assert held / runs >= 0.86  # standard error 3.1 points
 
 
 @pytest.mark.parametrize("count", [1, 2, 30, 5000])

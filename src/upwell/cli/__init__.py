@@ -21,6 +21,8 @@ VERBS = {
 """Verb: where it is, and its line in the help."""
 
 INTERRUPTED = 130
+READER_GONE = 141
+"""What a shell reports for a tool that a closed pipe ended."""
 
 
 def main() -> NoReturn:
@@ -40,19 +42,22 @@ def main() -> NoReturn:
     )
     for verb, (where, line) in VERBS.items():
         app.command(where, name=verb, help=line)
-    # A reader that goes away (`upwell problems | head`) ends the command quietly, as for any Unix tool.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
-        _fail(str(error), None, UsageError.exit_code)
+        _fail(str(error), " ".join(["upwell", *(error.command_chain or ()), "--help"]), UsageError.exit_code)
     except UpwellError as error:
         _fail(error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
         # Raised in mid-verb: every verb works off what is owed, so the same command goes on from here.
         _fail("interrupted; what was finished is kept", "run the same command again to go on", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away (`upwell problems | head`): end quietly, as any Unix tool does. Not by giving the
+        # signal its default back: that would also end a run of which a grading worker or a connection died.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -62,11 +67,11 @@ def _interrupt(*_: object) -> None:
 
 def _fail(message: str, hint: str | None, code: int) -> NoReturn:
     lines = [f"error: {message}"] + ([f"hint: {hint}"] if hint else [])
-    sys.stderr.write("\n".join(lines) + "\n")
+    from upwell.report.text import visible
+
+    sys.stderr.write(visible("\n".join(lines)) + "\n")  # a message may quote a file or a model
     sys.stderr.flush()
     sys.stdout.flush()
     if code == INTERRUPTED:
-        os._exit(
-            code
-        )  # an engine's threads may be in the middle of a step; nothing they hold is owed to disk
+        os._exit(code)  # an engine's threads may be in mid-step; nothing they hold is owed to disk
     sys.exit(code)

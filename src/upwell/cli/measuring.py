@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from upwell.measurement.settings import GradeSettings, MeasureSettings, SampleSettings
 
 Flags = Parameter(name="*")
+_AS_EVER = GradeSettings()
 
 
 def measure(settings: Annotated[MeasureSettings, Flags]) -> int:
@@ -31,16 +32,22 @@ def sample(settings: Annotated[SampleSettings, Flags]) -> int:
         path = stages.sample(settings, watch=terminal)
     run = Run.read(path)
     _print(f"{run.count('responses'):,} responses in {path / 'responses.jsonl'}")
-    return 0 if run.summary is not None else 1
+    return 1 if (run.summary or {}).get("counts", {}).get("failed") else 0
 
 
-def grade(settings: Annotated[GradeSettings, Flags]) -> int:
-    """Grade the responses of a run anew."""
+def grade(run: str, /, settings: Annotated[GradeSettings, Flags] = _AS_EVER) -> int:
+    """Grade the responses of a run anew, into a run directory of their own.
+
+    Parameters
+    ----------
+    run
+        Run directory with responses.
+    """
     from upwell.cli.terminal import Terminal
     from upwell.measurement import stages
 
     with Terminal() as terminal:
-        return _shown(stages.grade(settings, watch=terminal))
+        return _shown(stages.grade(run, settings, watch=terminal))
 
 
 def _shown(path: Path) -> int:
@@ -53,7 +60,7 @@ def _shown(path: Path) -> int:
         return 1
     metrics_table(run.manifest, summary)
     _print(f"run: {path}")
-    return 0
+    return 1 if summary["counts"].get("failed") else 0
 
 
 def _print(line: Any) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, Parameter
 
+from upwell.report.text import visible
+
 if TYPE_CHECKING:
     from upwell.measurement.gold import Miss
     from upwell.problems import Card
@@ -64,6 +66,7 @@ def check(
     show
         List this many misses and faults per set at most.
     """
+    from rich.markup import escape
     from rich.table import Table
 
     from upwell import problems
@@ -91,15 +94,15 @@ def check(
             checked = check_golds(found, terminal)
         tiers = ", ".join(f"{tier} {count:,}" for tier, count in checked.tiers.most_common())
         share = f"{100 * checked.correct / checked.problems:.2f} %"
-        table.add_row(name, f"{checked.problems:,}", f"{checked.correct:,}", share, tiers)
+        table.add_row(escape(visible(name)), f"{checked.problems:,}", f"{checked.correct:,}", share, tiers)
         faults = [str(fault) for fault in problems.validate(found)]
         details += [f"{name}: {line}" for line in _first(faults, show)]
         details += [f"{name}: {line}" for line in _first([_miss(miss) for miss in checked.misses], show)]
     console().print(table)
     for line in details:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(visible(line) + "\n")
     for line in skipped:
-        sys.stdout.write(f"skipped {line}\n")
+        sys.stdout.write(visible(f"skipped {line}") + "\n")
     return 0
 
 
@@ -118,9 +121,8 @@ def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
         Model whose tokenizer and chat template are used; smollm2-135m-instruct by default.
     """
     from upwell import problems
-    from upwell.engines.checkpoints import resolve
+    from upwell.engines.checkpoints import DEFAULT_MODEL, resolve
     from upwell.measurement.plan import template_for
-    from upwell.measurement.settings import DEFAULT_MODEL
 
     whole = "/" not in key or (key.startswith("procedural:") and key.count("/") == 0)
     problem = problems.load(key, limit=1).problems[0] if whole else problems.find(key)
@@ -136,7 +138,7 @@ def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
     )
     for stop in template.stop:
         _say(f"stops at {stop!r}")
-    sys.stdout.write(seen + "\n")
+    sys.stdout.write(visible(seen) + "\n")
     return 0
 
 
@@ -167,4 +169,4 @@ def _short(text: str, most: int = 60) -> str:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(visible(line) + "\n")

@@ -7,7 +7,10 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from upwell.report.text import visible
 
 _HEADLINE = [
     ("pass_ratio", "PassRatio (mean share correct)"),
@@ -25,9 +28,10 @@ _HEADLINE = [
 
 def console() -> Console:
     """stdout: as wide as the terminal, or wide enough for any table where there is none."""
-    return Console(
-        width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 110)), highlight=False
-    )
+    asked = os.environ.get("COLUMNS", "")
+    # rich itself reads COLUMNS, but takes 80 where there is neither that nor a terminal.
+    width = None if sys.stdout.isatty() or (asked.isdigit() and int(asked) > 0) else 110
+    return Console(width=width, highlight=False)
 
 
 def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -43,7 +47,9 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         f"{manifest['fingerprint'].get('problems', 'a run')}: {counts['problems']:,} problems, "
         f"{counts['responses']:,} responses"
     )
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table = Table(
+        title=escape(visible(title)), title_justify="left", title_style="bold", caption_justify="left"
+    )
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("95 %, problems like these", justify="right")
@@ -61,9 +67,9 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         )
         if ratio and best:
             shares = f"PassRatio {_number(ratio, 'value')}, pass@{most} {_number(best, 'value')}"
-            out.print(f"  {slice_}: {shares} ({ratio['problems']} problems)", markup=False)
+            out.print(visible(f"  {slice_}: {shares} ({ratio['problems']} problems)"), markup=False)
     for note in summary.get("notes", []):
-        out.print(f"note: {note}", markup=False)
+        out.print(visible(f"note: {note}"), markup=False)
 
 
 def _chosen(metrics: list[dict[str, Any]], name: str, most: int | None) -> list[dict[str, Any]]:

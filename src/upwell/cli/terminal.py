@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from upwell.report.text import visible
+
 _LINE_SECONDS = 15.0
 """A log gets a line this often."""
 _RATE_ROWS = 32
@@ -34,6 +36,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
+        line = visible(line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
         else:

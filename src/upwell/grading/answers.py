@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from upwell.grading.evaluate import Evaluator, fingerprint, shown
+from upwell.grading.formulas import Node
 from upwell.grading.lexer import Unreadable
-from upwell.grading.parser import Node
 from upwell.grading.values import quotient
 
 _EQUATION_POINTS = ("positive", "positive-2", "positive-3", "mixed")

@@ -7,16 +7,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from upwell.grading import evaluate, gate
 from upwell.grading.answers import Answer, key, listing
+from upwell.grading.formulas import Node, difference, number, reciprocal, times
 from upwell.grading.leaves import plain_number
 from upwell.grading.lexer import TooLarge, Unreadable
 from upwell.grading.notation import spelled
-from upwell.grading.parser import Node, difference, number, reciprocal, times
 from upwell.grading.reading import read
 from upwell.grading.units import LETTER_UNITS
 from upwell.grading.values import Value, as_float, context
@@ -28,6 +29,7 @@ _ANSWER_DIGITS = 4
 """Significant digits from which a decimal may be the rounding (or truncation) of an exact gold value."""
 
 _SHORT = 40
+_LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)")
 _NOISE = 10
 """Decimals from which a difference in the last ones is taken for floating-point noise."""
 
@@ -70,8 +72,8 @@ def kind(answer: str) -> str:
 
 
 def literal(answer: str) -> str:
-    """An answer's spelling without white space: what the identical-text tier compares."""
-    return spelled(answer[:MAX_CHARS]).replace(" ", "")
+    """An answer's spelling without white space (but between digits): what the identical-text tier compares."""
+    return _LOOSE_SPACE.sub("", spelled(answer[:MAX_CHARS]))
 
 
 def accepts(gold: str, answer: str, tolerance: float | None = None, identical: bool = True) -> Decision:
@@ -146,6 +148,11 @@ def _size(answer: Answer) -> str:
 def _has_stand_in(answer: Answer) -> bool:
     own = answer.node is not None and evaluate.has_stand_in(answer.node)
     return own or any(_has_stand_in(item) for item in answer.items)
+
+
+def is_undecided(answer: str) -> bool:
+    """Whether the cheap tiers cannot tell this answer from all others, so that SymPy may know better."""
+    return len(answer) <= MAX_CHARS and _size(read(answer)) != "known"
 
 
 def _other_readings(gold: str) -> list[Answer]:

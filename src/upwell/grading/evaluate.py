@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from upwell.grading import values
+from upwell.grading.formulas import Node
 from upwell.grading.lexer import Unreadable
-from upwell.grading.parser import Node
 from upwell.grading.values import Value, as_float, context, near_rational, snapped, times, total
 
 _SHOWN = 30

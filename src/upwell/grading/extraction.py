@@ -52,7 +52,8 @@ _COMMAND = re.compile(r"\\(?:text|begin|end)\s?\{[^{}]*\}|\\[A-Za-z]+")
 _ASKED = re.compile(r"\b(?:find|compute|calculate|evaluate|simplify|determine|solve)\b[^.\n$\\]{0,60}$", re.I)
 _NOT_CHOICE = re.compile(r"(?:\bnot|\bnon|n't(?: be)?|不是|\bisn't)\s*(?:option\s*)?\(?[A-J]\b\)?", re.I)
 _RUNAWAY = re.compile(
-    r"\n\s{0,8}(?:Q|Question|Human|User|USER|Problem)\s?\d{0,3}:|\n#{1,4} (?:Instruction|Question)|<\|im_start\|>user"
+    r"\n[ \t]{0,8}(?:Q|Question|Human|User|USER|Problem)\s?\d{0,3}:|\n#{1,4} (?:Instruction|Question)"
+    r"|<\|im_start\|>user"
 )
 _SOLUTIONS = re.compile(
     r"\b(?:solutions?|roots?|zeros|values|ratio|pairs?|points?|coordinates)\b[^.\n]{0,60}?\s(?:is|are)\s+"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from upwell.errors import UsageError
 from upwell.grading import gate
-from upwell.grading.equality import Decision, accepts, canonical
+from upwell.grading.equality import Decision, accepts, canonical, is_undecided
 from upwell.grading.extraction import extract, styles
 from upwell.grading.notation import spelled
 from upwell.grading.pool import SymbolicPool
@@ -26,7 +26,7 @@ _MEMORY = 400_000
 _LONG_ANSWER = 400
 """Answers longer than this are graded each time rather than remembered."""
 _MERGED = 40
-"""Most unreadable answers that `same` compares with each other symbolically."""
+"""Most answers that `same` compares symbolically, and most that it compares each of them with."""
 
 
 class _Case(NamedTuple):
@@ -129,24 +129,31 @@ class RuleGrader:
         Canonical forms first; answers that have none are then compared by the symbolic workers.
         """
         keys = {answer: canonical(answer) for answer in answers}
-        classes = sorted(set(keys.values()))
-        merged = self._merged([name for name in classes if name.startswith("'") and gate.admits(name[1:])])
+        classes = {name: answer for answer, name in sorted(keys.items(), reverse=True)}
+        merged = self._merged(classes)
         labels: dict[str, int] = {}
         return [labels.setdefault(merged.get(keys[a], keys[a]), len(labels)) for a in answers]
 
-    def _merged(self, odd: list[str]) -> dict[str, str]:
-        """For each canonical form that is only text, the first one that it equals symbolically."""
-        leaders: dict[str, str] = {}
+    def _merged(self, classes: dict[str, str]) -> dict[str, str]:
+        """For each canonical form whose value only SymPy may know, the first other form that it equals.
+
+        Args:
+            classes: An answer for each canonical form.
+        """
+        odd = [name for name in sorted(classes) if is_undecided(classes[name]) and gate.admits(classes[name])]
+        leaders = [name for name in sorted(classes) if name not in odd][:_MERGED] if odd else []
+        merged: dict[str, str] = {}
         for name in odd[:_MERGED]:
-            for leader in sorted(set(leaders.values())):
-                pending = self._decide(_Case(leader[1:], name[1:], None))
+            for leader in leaders:
+                pending = self._decide(_Case(classes[leader], classes[name], None))
                 while not _is_settled(pending):
                     self._progress(1.0)
                 if _settled(pending)[0].correct:
-                    leaders[name] = leader
+                    merged[name] = leader
                     break
-            leaders.setdefault(name, name)
-        return leaders
+            else:
+                leaders.append(name)
+        return merged
 
     def _decide(self, case: _Case) -> Decision | _Pending:
         known = self._memory.get(case)

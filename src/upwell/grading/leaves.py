@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from upwell.grading.answers import Answer
 from upwell.grading.evaluate import Evaluator
+from upwell.grading.formulas import Node, number, times
 from upwell.grading.lexer import MAX_DIGITS, Token
-from upwell.grading.parser import Node, Parser, number, times
+from upwell.grading.parser import Parser
 from upwell.grading.runs import is_and
 from upwell.grading.units import HEDGES, SCALES, UNITS
 

@@ -46,7 +46,7 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<op>\.\.\.|<=|>=|!=|==|=>|->|:=|[^\s])"
 )
-_STYLED = re.compile(r"\s?\{( ?[A-Za-z]+(?:[ /.][A-Za-z]+)* ?)\}")
+_STYLED = re.compile(r"\s?\{( ?[A-Za-z]+(?:[ /.][A-Za-z]+|\^-?\d)* ?)\}")
 _GROUPED = re.compile(r"(?P<num>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?)")
 """Digits grouped by commas; inside brackets commas separate instead."""
 _OPS = {"<=": "\\le", ">=": "\\ge", "!=": "\\ne", "==": "=", "=>": "\\Rightarrow", "->": "\\to", ":=": "="}

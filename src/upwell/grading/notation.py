@@ -67,6 +67,7 @@ _NEW_NAMES = {
 }  # fmt: skip
 _RENAMED = re.compile(rf"\\({'|'.join(_NEW_NAMES)})(?![A-Za-z])")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z({\[%$,;!)}\]])")
+_ORDINAL = re.compile(r"(?<=\d)\s?\^\s?\{\s?\\(?:text|font)\s?\{\s?(?:st|nd|rd|th)\s?\}\s?\}")
 _OVER = re.compile(r"\{([^{}]{1,200})\\over(?![A-Za-z])([^{}]{1,200})\}")
 _SPACES = re.compile(r"\s+")
 _DELIMITERS = re.compile(r"\\[()\[\]](?!\s*\d+\s*(?:pt|em|ex)\])")
@@ -115,7 +116,7 @@ def _latex(text: str) -> str:
     text = _RENAMED.sub(lambda m: _NEW_NAMES[m[1]], text)
     if "\\begin" not in text:
         text = _DELIMITERS.sub(" ", text)
-    text = text.replace("\\|", "|")
+    text = _ORDINAL.sub("", text.replace("\\|", "|"))
     if "\\over" in text:
         text = _OVER.sub(r"{\\frac{\1}{\2}}", text)
     return text.replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")

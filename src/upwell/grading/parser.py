@@ -9,19 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
+from upwell.grading.formulas import Node, negated, number, reciprocal
 from upwell.grading.lexer import MAX_DIGITS, Token, Unreadable
 
 MAX_DEPTH = 40
-
-
-class Node(NamedTuple):
-    """A formula. `op` is num, name, const, +, *, ^, fn, deg or pm; leaves carry `value`."""
-
-    op: str
-    args: tuple[Node, ...] = ()
-    value: Fraction | str = ""
 
 
 _SHORT_WORDS = """yes no odd even on or and is the of in to at it if not all one two six ten day hr hrs min
@@ -403,26 +395,6 @@ _ATOM_COMMANDS = {
 }
 
 
-def number(value: Fraction) -> Node:
-    return Node("num", (), value)
-
-
-def reciprocal(node: Node) -> Node:
-    if node.op == "num" and isinstance(node.value, Fraction) and node.value:
-        return number(1 / node.value)
-    return Node("^", (node, number(Fraction(-1))))
-
-
-def negated(node: Node) -> Node:
-    if node.op == "num" and isinstance(node.value, Fraction):
-        return number(-node.value)
-    return times(number(Fraction(-1)), node)
-
-
-def times(left: Node, right: Node) -> Node:
-    return Node("*", (left, right))
-
-
 def _decimal(text: str) -> Fraction:
     if len(text) > MAX_DIGITS:
         raise Unreadable("a number of too many digits")
@@ -430,8 +402,3 @@ def _decimal(text: str) -> Fraction:
     if exponent and abs(int(exponent[1])) > MAX_DIGITS:
         raise Unreadable("an exponent out of range")
     return Fraction(text)
-
-
-def difference(left: Node, right: Node) -> Node:
-    """left - right."""
-    return Node("+", (left, negated(right)))

@@ -43,6 +43,7 @@ _CODE = re.compile(
     r"__|\(\)|\b(?!sqrt|sin|cos|tan|log|ln|exp|abs|max|min|gcd|lcm|floor|ceil|pi)[A-Za-z_]{2,}\(|\\(?:input|write)"
 )
 _FIELD = re.compile(r"[\"'][\w ]{1,40}[\"']\s?:\s?[\"']?([^\"'{}]{1,80}?)[\"']?\s*\}?$")
+_DECIDED = re.compile(r"(yes|no)[,.;:]\s")
 _ARTICLES = frozenset(("the", "a", "an", "on", "it", "is", "it's", "at", "by"))
 
 
@@ -88,6 +89,9 @@ def folded(answer: str) -> str:
     text = (
         re.sub(r"\\(?:text|font|boxed|quad|qquad)\b", " ", answer[:100_000]).replace("{", "").replace("}", "")
     )
+    decided = _DECIDED.match(text.casefold().strip())
+    if decided:
+        return decided[1]
     words = text.casefold().strip(" .,;:!\"'`*()[]").split()
     while len(words) > 1 and words[0] in _ARTICLES:
         words = words[1:]

@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from upwell.grading import prose
 from upwell.grading.answers import Answer
+from upwell.grading.formulas import number
 from upwell.grading.leaves import plain_number
 from upwell.grading.lexer import Unreadable, tokens
 from upwell.grading.notation import spelled
-from upwell.grading.parser import number
 from upwell.grading.structure import structure
 from upwell.grading.units import NUMERALS, SCALES
 

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from upwell.grading.answers import Answer, punctured
 from upwell.grading.evaluate import Evaluator, has_name, names
+from upwell.grading.formulas import difference, number
 from upwell.grading.leaves import formula, leaf
 from upwell.grading.lexer import Token, Unreadable
-from upwell.grading.parser import difference, number
 from upwell.grading.runs import CLOSING, OPENING, is_op, partner, split, top_level
 
 Reader = Callable[[Sequence[Token]], Answer]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from upwell.engines.checkpoints import DEFAULT_MODEL
 from upwell.errors import UsageError
-
-DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +87,13 @@ class SampleSettings(ProblemSettings):
             ("samples", self.samples, self.samples >= 1, "1 or more"),
             ("max-tokens", self.max_tokens, self.max_tokens >= 1, "1 or more"),
             ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 (greedy) or more"),
+            # Below it, logits divided by it overflow; and it is greedy in all but name.
+            (
+                "temperature",
+                self.temperature,
+                self.temperature == 0 or self.temperature >= 0.01,
+                "0 (greedy) or 0.01 or more",
+            ),
             ("top-p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1"),
             ("min-p", self.min_p, 0 <= self.min_p < 1, "0 or more, below 1"),
             ("top-k", self.top_k, self.top_k >= 0, "0 (all) or more"),
@@ -141,10 +147,8 @@ class MeasureSettings(Grading, SampleSettings):
 class GradeSettings(Grading):
     """Grading the responses of a run anew."""
 
-    run: str
-    """Run directory with responses."""
     out: str | None = None
-    """Run directory for the verdicts; by default they go beside the responses."""
+    """Run directory for the responses with their new verdicts; RUN-STYLE by default. The old run stays as it is."""
 
 
 _EXAMPLES = {

@@ -16,14 +16,19 @@ from upwell.errors import UsageError
 from upwell.grading import RuleGrader
 from upwell.measurement.plan import Plan, load_problems, plan, template_for
 from upwell.measurement.settings import GradeSettings, Grading, MeasureSettings, SampleSettings
-from upwell.measurement.summary import summary_of
+from upwell.measurement.summary import summary_of, total_seconds
 from upwell.measurement.watch import Silent, Watch
 from upwell.problems import ProblemSet
-from upwell.records import Failure, Problem, Response, Verdict
+from upwell.records import Failure, Lap, Problem, Response, Verdict
 from upwell.runs import Run
 
 _BATCH = 256
 """Verdicts written at once."""
+_LAP_SECONDS = 20.0
+"""Time spent is recorded this often, so that a killed session's is not lost."""
+_UNFINISHED = (
+    "the run `{path}` is not finished: these numbers are over the {rows:,} responses that it has so far"
+)
 
 
 def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
@@ -42,12 +47,15 @@ def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Wat
     """
     watch = watch or Silent()
     with _Sampling(settings, engine, watch) as job, job.open("sample", {}, {}) as run:
-        left = job.draw(run)
-        if not left:
-            responses = run.count("responses")
-            run.finish(
-                {"metrics": [], "counts": {"responses": responses}, "notes": list(job.plan.problem_set.notes)}
-            )
+        failed = job.draw(run)
+        run.finish(
+            {
+                "metrics": [],
+                "counts": {"responses": run.count("responses"), "failed": failed},
+                "notes": [*job.plan.problem_set.notes, *_of_failures(failed)],
+                "seconds": total_seconds(run),
+            }
+        )
     return Path(settings.out)
 
 
@@ -57,32 +65,33 @@ def measure(settings: MeasureSettings, *, engine: Engine | None = None, watch: W
     with _grader(settings) as grader, _Sampling(settings, engine, watch) as job:
         identity = {"grader": grader.identity}
         with job.open("measure", identity, identity) as run:
-            begun = time.monotonic()
-            left = job.draw(run)
-            drawn = time.monotonic()
+            failed = job.draw(run)
             _grade_owed(run, run, grader, watch)
-            graded = time.monotonic()
-            if not left:
-                seconds = {"sampling": drawn - begun, "grading": graded - drawn}
-                run.finish(summary_of(run, run, grader, watch, job.plan.problem_set.notes, seconds))
+            notes = [*job.plan.problem_set.notes, *_of_failures(failed)]
+            run.finish(summary_of(run, grader, watch, notes, failed))
     return Path(settings.out)
 
 
-def grade(settings: GradeSettings, *, watch: Watch | None = None) -> Path:
-    """Grade the responses of a run into a run directory of their own, `settings.out`.
+def grade(path: str, settings: GradeSettings, *, watch: Watch | None = None) -> Path:
+    """Grade the responses of a run into a run directory of their own; the first verdicts stay as they are.
+
+    Args:
+        path: Run directory with responses. It may still be being written: what is there now is graded.
+        settings: How to grade, and where the verdicts go.
+        watch: Told of the progress.
 
     Raises:
         UsageError: There is no such run, or it holds no responses.
         StorageError: The verdicts cannot be written; what was written stays.
     """
     watch = watch or Silent()
-    source = Run.read(settings.run)
+    source = Run.read(path)
     if not source.count("responses"):
         raise UsageError(
-            f"the run `{settings.run}` holds no responses",
-            "sample first: upwell sample ... --out " + settings.run,
+            f"the run `{path}` holds no responses",
+            f"sample first: upwell sample ... --out {path}",
         )
-    out = settings.out or f"{settings.run.rstrip('/')}-{settings.style}"
+    out = settings.out or f"{path.rstrip('/')}-{settings.style}"
     with _grader(settings) as grader:
         inputs = [source.reference("responses"), source.reference("problems")]
         carried = {
@@ -91,18 +100,33 @@ def grade(settings: GradeSettings, *, watch: Watch | None = None) -> Path:
         with Run.open(
             out,
             verb="grade",
-            settings=asdict(settings),
-            fingerprint={"run": inputs[0]["digest"], "grader": grader.identity},
+            settings={"run": path} | asdict(settings),
+            fingerprint={
+                "problems": source.manifest["fingerprint"].get("problems"),
+                "run": inputs[0]["digest"],
+                "grader": grader.identity,
+            },
             inputs=inputs,
             identity=carried | {"grader": grader.identity},
         ) as run:
             _copy_missing(source, run, "problems", Problem)
             _copy_missing(source, run, "responses", Response)
-            begun = time.monotonic()
             _grade_owed(run, run, grader, watch)
-            notes = (source.summary or {}).get("notes", [])
-            run.finish(summary_of(run, run, grader, watch, notes, {"grading": time.monotonic() - begun}))
+            before = source.summary
+            failed = before["counts"].get("failed", 0) if before is not None else 0
+            notes = (
+                before["notes"]
+                if before is not None
+                else [_UNFINISHED.format(path=path, rows=inputs[0]["rows"])]
+            )
+            run.finish(summary_of(run, grader, watch, notes, failed))
     return Path(out)
+
+
+def _of_failures(failed: int) -> list[str]:
+    return (
+        [f"{failed:,} draws failed and are missing from every number: see failures.jsonl"] if failed else []
+    )
 
 
 class _Sampling:
@@ -174,12 +198,14 @@ class _Sampling:
         for failure in run.rows("failures", Failure):
             attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
         watch.begin("sampling", total, total - owed)
+        clock = _Clock(run, "sampling")
         failed = 0
         requested: dict[str, Request] = {}
         # Closed by name, not by the collector: an engine's lanes must have ended when an error leaves here.
         with closing(_generated(self._engine, _noted(made.owed(done), requested))) as replies:
             for reply in replies:
                 request = requested.pop(reply.key)
+                clock.tick()
                 if reply.error is None:
                     run.append("responses", [_response(reply, request)])
                     watch.advance(tokens=reply.tokens)
@@ -197,6 +223,7 @@ class _Sampling:
                         ],
                     )
                     failed += 1
+        clock.stop()
         watch.end()
         if failed:
             watch.say(
@@ -253,6 +280,27 @@ def _check_unchanged(run: Run, problem_set: ProblemSet) -> None:
             )
 
 
+class _Clock:
+    """Records in the run's `laps` how long a part has taken, every `_LAP_SECONDS`."""
+
+    def __init__(self, run: Run, part: str) -> None:
+        self._run, self._part = run, part
+        self._session = f"{part}/{time.time_ns():x}"
+        self._number = 0
+        self._since = time.monotonic()
+
+    def tick(self) -> None:
+        if time.monotonic() - self._since >= _LAP_SECONDS:
+            self.stop()
+
+    def stop(self) -> None:
+        now = time.monotonic()
+        lap = Lap(key=f"{self._session}/{self._number}", part=self._part, seconds=round(now - self._since, 3))
+        self._run.append("laps", [lap])
+        self._number += 1
+        self._since = now
+
+
 def _noted(requests: Iterator[Request], into: dict[str, Request]) -> Iterator[Request]:
     for request in requests:
         into[request.key] = request
@@ -300,6 +348,7 @@ def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> N
         return
     by_key = {problem.key: problem for problem in source.rows("problems", Problem)}
     watch.begin("grading", total, len(done))
+    clock = _Clock(target, "grading")
     batch: list[Verdict] = []
     pairs = (
         (by_key[response.problem], response)
@@ -308,11 +357,13 @@ def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> N
     )
     for verdict in grader.grade(pairs):
         batch.append(verdict)
+        clock.tick()
         watch.advance()
         if len(batch) >= _BATCH:
             target.append("verdicts", batch)
             batch = []
     target.append("verdicts", batch)
+    clock.stop()
     watch.end()
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from upwell.grading import RuleGrader, canonical, kind
 from upwell.measurement.watch import Watch
-from upwell.records import Problem, Verdict
+from upwell.records import Lap, Problem, Verdict
 from upwell.runs import Run
 
 
@@ -26,18 +26,21 @@ class _Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
 
 def summary_of(
-    source: Run,
-    target: Run,
-    grader: RuleGrader,
-    watch: Watch,
-    notes: Iterable[str],
-    seconds: dict[str, float],
+    run: Run, grader: RuleGrader, watch: Watch, notes: Iterable[str], failed: int
 ) -> dict[str, Any]:
-    """The content of `summary.json`: every metric of the verdicts in `target` on the responses in `source`."""
+    """The content of `summary.json`: every metric of a run's verdicts.
+
+    Args:
+        run: Holds problems, responses and verdicts.
+        grader: Merges equal answers into one vote.
+        watch: Told of the progress.
+        notes: What a reader should know of the problems and draws.
+        failed: Draws that are owed still.
+    """
     from upwell.metrics import Outcomes, Row, Slot, summarise
 
-    problems = list(source.rows("problems", Problem))
-    votes, troubles, tiers = _votes(target, problems, grader, watch)
+    problems = list(run.rows("problems", Problem))
+    votes, troubles, tiers = _votes(run, problems, grader, watch)
     slots = [
         Slot(
             key=p.key,
@@ -58,7 +61,7 @@ def summary_of(
             truncated=facts.finish == "length",
             tokens=facts.tokens,
         )
-        for facts, verdict in _joined(source, target)
+        for facts, verdict in _joined(run)
     )
     watch.say("computing the metrics and their intervals")
     outcomes = Outcomes.collect(slots, rows)
@@ -69,22 +72,35 @@ def summary_of(
             "problems": len(problems),
             "responses": int(outcomes.n.sum()),
             "correct": int(outcomes.c.sum()),
+            "failed": failed,
             "undecided": sum(troubles.values()),
             "by_tier": dict(sorted(tiers.items())),
             "by_trouble": dict(sorted(troubles.items())),
             "tokens": int(outcomes.tokens.sum()),
         },
-        "notes": [*notes, *outcomes.notes],
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "notes": [*notes, *_left_out(outcomes.unanswered), *outcomes.notes],
+        "seconds": total_seconds(run),
     }
 
 
-def _joined(source: Run, target: Run) -> Iterator[tuple[_Facts, Verdict]]:
+def total_seconds(run: Run) -> dict[str, float]:
+    """Seconds that each part has taken, all sessions together. Of a killed session the last ones are missing."""
+    spent: Counter[str] = Counter()
+    for lap in run.rows("laps", Lap):
+        spent[lap.part] += lap.seconds  # type: ignore[assignment]
+    return {part: round(seconds, 3) for part, seconds in spent.items()}
+
+
+def _left_out(unanswered: int) -> list[str]:
+    return [f"{unanswered:,} problems have no response and are in no number"] if unanswered else []
+
+
+def _joined(run: Run) -> Iterator[tuple[_Facts, Verdict]]:
     """Responses with their verdicts. Both tables are written in one order, so no index is built unless
     somebody edited them."""
-    verdicts = target.rows("verdicts", Verdict)
+    verdicts = run.rows("verdicts", Verdict)
     waiting: dict[str, Verdict] = {}
-    for facts in source.rows("responses", _Facts):
+    for facts in run.rows("responses", _Facts):
         verdict = waiting.pop(facts.key, None)
         while verdict is None:
             following = next(verdicts, None)
@@ -99,7 +115,7 @@ def _joined(source: Run, target: Run) -> Iterator[tuple[_Facts, Verdict]]:
 
 
 def _votes(
-    target: Run, problems: list[Problem], grader: RuleGrader, watch: Watch
+    run: Run, problems: list[Problem], grader: RuleGrader, watch: Watch
 ) -> tuple[dict[str, dict[str, str]], Counter[str], Counter[str]]:
     """For each problem, what each distinct answer votes for: one name per class of equal answers.
 
@@ -109,7 +125,7 @@ def _votes(
     given: dict[str, dict[str, str]] = {problem.key: {} for problem in problems}
     troubles: Counter[str] = Counter()
     tiers: Counter[str] = Counter()
-    for verdict in target.rows("verdicts", Verdict):
+    for verdict in run.rows("verdicts", Verdict):
         tiers[verdict.tier or "none"] += 1
         if verdict.correct is None:
             troubles[verdict.trouble or "unknown"] += 1

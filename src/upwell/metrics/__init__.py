@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from upwell.metrics.chance import adjusted_pass_at_k, chance_pass_at_k
-    from upwell.metrics.compare import Difference, compare
     from upwell.metrics.estimators import best_of_at_k, pass_at_k, pass_hat_k
     from upwell.metrics.majority import maj_at_k, maj_at_k_first
     from upwell.metrics.metric import Metric
     from upwell.metrics.outcomes import Outcomes, Row, Slot
+    from upwell.metrics.pairing import Difference, compare
     from upwell.metrics.summary import default_ks, summarise
 
 _HOMES = {
-    "Difference": "compare",
+    "Difference": "pairing",
     "Metric": "metric",
     "Outcomes": "outcomes",
     "Row": "outcomes",
@@ -27,7 +27,7 @@ _HOMES = {
     "adjusted_pass_at_k": "chance",
     "best_of_at_k": "estimators",
     "chance_pass_at_k": "chance",
-    "compare": "compare",
+    "compare": "pairing",
     "default_ks": "summary",
     "maj_at_k": "majority",
     "maj_at_k_first": "majority",

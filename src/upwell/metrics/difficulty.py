@@ -9,11 +9,11 @@ posterior of its own chance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import betainc, betaln, digamma, gammaln, xlog1py, xlogy
+from scipy.special import betainc, betaln, expit, gammaln, logit, xlog1py, xlogy
 
 from upwell.metrics.estimators import miss_table
 from upwell.metrics.outcomes import Floats, Ints
@@ -29,24 +29,23 @@ def fit_beta_binomial(n: Ints, c: Ints, weight: Floats) -> tuple[float, float]:
     both finite when all responses are right or all wrong.
     """
 
-    def loss(x: Floats) -> tuple[float, Floats]:
-        mean, size = 1 / (1 + np.exp(-x[0])), np.exp(x[1])
+    def loss(x: Floats) -> float:
+        mean, size = float(expit(x[0])), float(np.exp(x[1]))
         a, b = mean * size, (1 - mean) * size
         likelihood = weight @ (betaln(a + c, b + n - c) - betaln(a, b))
-        common = digamma(a + b + n) - digamma(a + b)
-        by_a = weight @ (digamma(a + c) - digamma(a) - common)
-        by_b = weight @ (digamma(b + n - c) - digamma(b) - common)
-        prior = 0.5 * np.log(mean) + 0.5 * np.log1p(-mean) - x[1] ** 2 / 18
-        slope = np.array(
-            [(by_a - by_b) * size * mean * (1 - mean) + 0.5 - mean, by_a * a + by_b * b - x[1] / 9]
-        )
-        return -float(likelihood + prior), -slope
+        return float(-likelihood - 0.5 * np.log(mean * (1 - mean)) + x[1] ** 2 / 18)
 
-    mean = (weight @ (c / n) + 0.5) / (weight.sum() + 1)
-    start = np.array([np.log(mean / (1 - mean)), 0.0])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-14, 14), (-7, 10)])
-    mean, size = 1 / (1 + np.exp(-found.x[0])), np.exp(found.x[1])
-    return float(mean * size), float((1 - mean) * size)
+    start = np.array([logit((weight @ (c / n) + 0.5) / (weight.sum() + 1)), 0.0])
+    # Nelder and Mead need no linear algebra: its threads would cost more than the search.
+    found = minimize(
+        loss,
+        start,
+        method="Nelder-Mead",
+        bounds=[(-14.0, 14.0), (-7.0, 10.0)],
+        options={"xatol": 1e-3, "fatol": 1e-4},
+    )
+    mean, size = float(expit(found.x[0])), float(np.exp(found.x[1]))
+    return mean * size, (1 - mean) * size
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +66,7 @@ class Difficulty:
     """Per problem, its column of `pairs`."""
     posterior: Floats
     """`(grid, distinct)`: each column adds to 1."""
+    _kept: dict[int, Floats] = field(default_factory=dict, repr=False)
 
     @classmethod
     def fit(cls, n: Ints, c: Ints) -> Difficulty:
@@ -112,12 +112,16 @@ class Difficulty:
         return noise, expected
 
     def _binomials(self, n: int) -> Floats:
-        """`(grid, n + 1)`: the distribution of the count of right responses at each chance."""
+        """`(grid, n + 1)`: the distribution of the count of right responses at each chance; the last n is kept."""
+        if n in self._kept:
+            return self._kept[n]
         x = np.arange(n + 1)
         choose = gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
-        return np.asarray(
-            np.exp(choose + xlogy(x, self.chances[:, None]) + xlog1py(n - x, -self.chances[:, None]))
+        self._kept.clear()
+        self._kept[n] = np.exp(
+            choose + xlogy(x, self.chances[:, None]) + xlog1py(n - x, -self.chances[:, None])
         )
+        return self._kept[n]
 
     def draw(self, problems: Ints, rng: np.random.Generator) -> Floats:
         """One chance from the posterior of each of `problems`."""

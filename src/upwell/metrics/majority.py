@@ -28,8 +28,8 @@ from upwell.metrics.outcomes import NO_VOTE, Classes, Floats, Ints, Outcomes
 
 NEGLIGIBLE = 1e-12
 """Chance below which an event is left out of the exact sum."""
-EXACT_WORK = 1_500_000_000
-"""Complex multiplications that one call spends on exact values, about 15 s; the dearest problems beyond it
+EXACT_WORK = 500_000_000
+"""Complex multiplications that one call spends on exact values, about 5 s; the dearest problems beyond it
 are simulated."""
 SUBSETS = 200_000
 """Random subsets that one call spends on simulated problems, shared among them: at least 256 each."""

@@ -18,6 +18,8 @@ from upwell.metrics.outcomes import Bools, Classes, Floats, Ints, Outcomes
 
 PAIRS = 1_200
 """Pairs of redrawn problems; the noise is then known to about 10 %, the interval's width to 5 %."""
+RESPONSES = 400_000
+"""Responses per half of all pairs beyond which there are fewer pairs, though never below an eighth."""
 UNSEEN = 1.0
 """Weight, in responses, of an answer that no response has given yet."""
 BINS = 12
@@ -31,8 +33,10 @@ class Redraw:
         self.outcomes, self.seed = outcomes, seed
         rng = np.random.default_rng([seed, 1])
         count = len(outcomes.slots)
-        rounds = [rng.permutation(count) for _ in range(-(-PAIRS // count))]
-        self.chosen: Ints = np.concatenate(rounds)[: max(PAIRS, min(count, PAIRS))]
+        pairs = int(np.clip(RESPONSES / outcomes.n.mean(), PAIRS / 8, PAIRS))
+        self.chosen: Ints = np.concatenate([rng.permutation(count) for _ in range(-(-pairs // count))])[
+            :pairs
+        ]
         self._n = np.tile(outcomes.n[self.chosen], 2)
         self._chance = difficulty.draw(self.chosen, rng)
         self._rng = rng
@@ -43,15 +47,15 @@ class Redraw:
         """Noise and smoothed value of each problem's maj@k, given its value."""
         if self._classes is None:
             self._classes = self._redraw_classes()
-        return self._spread(maj_at_k(self._n, self._classes, k, seed=self.seed).values, values)
+        return self._spread(maj_at_k(self._n, self._classes, k, seed=self.seed).values, values, k)
 
     def best_of(self, k: int, values: Floats) -> tuple[Floats, Floats]:
         """Noise and smoothed value of each problem's best_of@k, given its value."""
         if self._scored is None:
             self._scored = self._redraw_scored()
-        return self._spread(best_of_at_k(*self._scored, k), values)
+        return self._spread(best_of_at_k(*self._scored, k), values, k)
 
-    def _spread(self, drawn: Floats, values: Floats) -> tuple[Floats, Floats]:
+    def _spread(self, drawn: Floats, values: Floats, k: int) -> tuple[Floats, Floats]:
         half = len(self.chosen)
         first, second = drawn[:half], drawn[half:]
         # Exact 0 and 1 are groups of their own; what lies between is cut into groups of equal size.
@@ -62,9 +66,12 @@ class Redraw:
         mine = group[self.chosen]
         tried = np.bincount(mine, minlength=sizes)
         squares, means = (first - second) ** 2 / 2, (first + second) / 2
-        noise = np.bincount(mine, squares, sizes) / np.maximum(tried, 1)
-        expected = np.bincount(mine, means, sizes) / np.maximum(tried, 1)
-        noise[tried == 0], expected[tried == 0] = squares.mean(), means.mean()
+        # One more pair, apart by what one response can change, keeps the noise above 0 where no pair differed.
+        pseudo = (k / float(self.outcomes.n.mean())) ** 2 / 2
+        overall = (squares.sum() + pseudo) / (half + 1)
+        noise = (np.bincount(mine, squares, sizes) + overall) / (tried + 1)
+        expected = (np.bincount(mine, means, sizes) + 0.5) / (tried + 1)
+        expected[tried == 0] = means.mean()
         return noise[group], expected[group]
 
     def _redraw_classes(self) -> Classes:

@@ -113,7 +113,7 @@ feb012e7ed5503cdb96fd127d539692b033000e9134655acaf4f4e0091328e94 562 mawps/singl
 3567c23130004c8936543aeb06739f094fcdcb1688cb2b655d0b18e7e1e3d4f9 675 olympiadbench/OE_TO_maths_en_COMP.json
 d0826ff1264f3860e46fc4e71db9e31d2d188960db87090e22677f9493e67a0d 1000 svamp/test.jsonl
 84b85febccbcbc03668b710cc5c9fb3ffb972e19db88f5a3423bd943e025087c 800 theoremqa/theoremqa.json
-"""  # noqa: E501 - one file a line, as sha256sum prints it
+"""
 """SHA-256, rows and path of every file that was at hand."""
 
 _KNOWN = {path: (sha256, int(rows)) for sha256, rows, path in map(str.split, _KNOWN_FILES.split("\n")[1:-1])}

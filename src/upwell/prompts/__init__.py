@@ -49,8 +49,6 @@ class Template:
     """Where the format comes from."""
     stop: tuple[str, ...]
     """Stop strings that end a response of this format without cutting a legitimate one."""
-    style: str
-    """Extraction policy of the grader that suits the format."""
     add_special_tokens: bool
     """Whether the tokenizer is to add its own (BOS): not where the text holds them already."""
     examples: tuple[str, ...] = ()
@@ -72,7 +70,6 @@ class _Format(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     source: str
     stop: tuple[str, ...] = ()
-    style: str = "auto"
     chat: bool = False
     """Whether `text` is what the user says in the model's own chat template."""
     shots: str = ""
@@ -113,7 +110,6 @@ _FORMATS: dict[str, _Format] = {
         # Upstream also stops at the bare words "Question", "Response", "Instruction", which cuts
         # solutions that use them; only headings at the start of a line end a response here.
         stop=("</s>", "USER:", "ASSISTANT:", "\nQuestion:", "\nInstruction:", "\nResponse:"),
-        style="xwin-flex",
     ),
     "alpaca": _Format(
         text=_ALPACA,
@@ -178,7 +174,6 @@ def get(name: str, *, chat: Chat | None = None, examples: LoadTrain | None = Non
         digest=digest,
         source=form.source,
         stop=form.stop,
-        style=form.style,
         add_special_tokens=not form.chat,
         examples=keys,
         _write=write,

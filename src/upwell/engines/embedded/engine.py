@@ -71,12 +71,12 @@ class EmbeddedEngine:
         self.logprobs = logprobs
         self._say = say
         self._tokenizer = checkpoint.tokenizer()
+        self._special: dict[str, int] = self._tokenizer.get_added_vocab()
         self._model, self.dtype = load_model(checkpoint, dtype, device)
         self._device = next(self._model.parameters()).device
-        self._token_bytes = self_check(self._model, checkpoint.name)
+        self._token_bytes, self.context = self_check(self._model, checkpoint.name)
         self._vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
         self.end_tokens = _end_tokens(self._model, self._tokenizer)
-        self.context = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 20)
         threads = threads or torch.get_num_threads()
         self._lanes = min(threads, _MOST_LANES) if self._device.type == "cpu" else 1
         if slots is not None:
@@ -111,7 +111,7 @@ class EmbeddedEngine:
         def drive(number: int) -> None:
             torch.set_num_threads(self._lane_threads)  # holds for the calling thread
             try:
-                for reply in Lane(self, number).run(work):
+                for reply in Lane(self, number).run(work, stop.is_set):
                     _put(replies, reply, stop)
                     if stop.is_set():
                         return
@@ -169,9 +169,9 @@ class EmbeddedEngine:
         slots = min(self._wanted_slots, int(room // slot)) // self._lanes
         if slots < 1:
             raise UsageError(
-                f"{self._lanes} responses of {max_new} tokens at once need {self._lanes * slot / 2**30:.2f} GiB, "
-                f"but only {room / 2**30:.2f} GiB may be taken on {self._device}",
-                "lower --max-tokens, raise --memory-gb, or use --slots 1",
+                f"{self._lanes} responses of {max_new} tokens at once need {self._lanes * slot / 2**20:,.1f} MiB, "
+                f"but only {room / 2**20:,.1f} MiB may be taken on {self._device}",
+                "lower --max-tokens or raise --memory-gb" + (", or use --slots 1" if self._lanes > 1 else ""),
             )
         if slots * self._lanes < self._wanted_slots - self._lanes:
             self._say(
@@ -190,6 +190,13 @@ class EmbeddedEngine:
         if len(ids) >= self.context:
             return f"the prompt has {len(ids)} tokens; the model's context holds {self.context}"
         return ids
+
+    def ends(self, stop: tuple[str, ...]) -> frozenset[int]:
+        """Token ids that end a response: the model's own, and stop strings that are special tokens, which no
+        decoded text shows."""
+        if not stop:
+            return self.end_tokens
+        return self.end_tokens | {self._special[text] for text in stop if text in self._special}
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

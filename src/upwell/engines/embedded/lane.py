@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -23,7 +23,6 @@ _GROUP = 256
 class Host(Protocol):
     """What a lane needs of its engine."""
 
-    end_tokens: frozenset[int]
     context: int
     """Most tokens of prompt and response together."""
     logprobs: bool
@@ -31,6 +30,7 @@ class Host(Protocol):
     def encode(self, request: Request) -> list[int] | str: ...
     def decode(self, ids: Sequence[int]) -> str: ...
     def buffers(self, lane: int, max_new: int) -> SharedPrefixModel: ...
+    def ends(self, stop: tuple[str, ...]) -> frozenset[int]: ...
 
 
 class Work:
@@ -114,13 +114,14 @@ def _prompt(request: Request) -> tuple[str, bool]:
 class _Draw:
     """A response being written."""
 
-    __slots__ = ("limit", "logprob", "prefix", "request", "tail", "tokens")
+    __slots__ = ("ends", "limit", "logprob", "prefix", "request", "tail", "tokens")
 
-    def __init__(self, request: Request, prefix: Prefix, context: int) -> None:
+    def __init__(self, request: Request, prefix: Prefix, context: int, ends: frozenset[int]) -> None:
         self.request = request
         self.prefix = prefix
         self.tokens: list[int] = []
         self.logprob = 0.0
+        self.ends = ends
         self.limit = min(request.sampling.max_tokens, context - prefix.length)
         # A token may be as short as one byte of a stop string; a few more keep multi-byte characters whole.
         self.tail = max((len(stop.encode()) for stop in request.sampling.stop), default=0) + 4
@@ -138,14 +139,19 @@ class Lane:
         self._current: tuple[tuple[str, bool], Prefix] | None = None
         """The prompt seen last: kept while the next request may want it too."""
 
-    def run(self, work: Work) -> Iterator[Reply]:
-        """Replies to everything that `work` hands out, in the order in which draws end."""
+    def run(self, work: Work, stopped: Callable[[], bool] = lambda: False) -> Iterator[Reply]:
+        """Replies to everything that `work` hands out, in the order in which draws end.
+
+        Args:
+            work: what there is to do.
+            stopped: asked before every step whether to leave off.
+        """
         first = work.peek(self.number)
         if first is None:
             return
-        self.model = self.host.buffers(self.number, first.sampling.max_tokens)
+        self.model = self.host.buffers(self.number, self._longest(first))
         try:
-            while True:
+            while not stopped():
                 yield from self._fill(work)
                 if not self.draws:
                     return
@@ -162,11 +168,11 @@ class Lane:
                 request = work.peek(self.number)
                 if request is None:
                     break
-                if request.sampling.max_tokens > self.model.max_new:
+                if self._longest(request) > self.model.max_new:
                     if self.draws or fresh:
                         break  # longer draws need longer buffers: let those in flight end first
                     self._clear()
-                    self.model = self.host.buffers(self.number, request.sampling.max_tokens)
+                    self.model = self.host.buffers(self.number, self._longest(request))
                 prefix = self._prefix(request, waiting=bool(self.draws or fresh))
                 if prefix is None:
                     break
@@ -175,10 +181,15 @@ class Lane:
                     yield Reply(key=request.key, error=prefix)
                 else:
                     prefix.users += 1  # holds the prompt until the first token is drawn
-                    fresh.append(_Draw(request, prefix, self.host.context))
+                    ends = self.host.ends(request.sampling.stop)
+                    fresh.append(_Draw(request, prefix, self.host.context, ends))
             if not fresh:
                 return
             yield from self._start(fresh)
+
+    def _longest(self, request: Request) -> int:
+        """Most tokens that a response to the request can have."""
+        return min(request.sampling.max_tokens, self.host.context)
 
     def _step(self) -> Iterator[Reply]:
         """One token for every draw in flight."""
@@ -200,15 +211,12 @@ class Lane:
             yield self._reply(drawn, ended[slot])
 
     def _clear(self) -> None:
-        """Leave the model with no draws and no prompts."""
+        """Leave the model with no draws and no prompts, wherever it was left off."""
         assert self.model is not None
-        for slot in reversed(range(len(self.draws))):
-            self._let_go(self.model.vacate(slot))
         self.draws.clear()
         self._rows = None
-        if self._current is not None:
-            prefix, self._current = self._current[1], None
-            self._let_go(prefix)
+        self._current = None
+        self.model.reset()
 
     def _start(self, fresh: list[_Draw]) -> Iterator[Reply]:
         """Draw first tokens, which come from the prompts' own logits, and place what goes on."""
@@ -241,7 +249,7 @@ class Lane:
             drawn.tokens.append(token)
             if logprobs is not None:
                 drawn.logprob += logprobs[number]
-            if token in self.host.end_tokens or self._stopped(drawn):
+            if token in drawn.ends or self._stopped(drawn):
                 ended[number] = "stop"
             elif len(drawn.tokens) >= drawn.limit:
                 ended[number] = "length"

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from upwell.engines.checkpoints import Checkpoint
+from upwell.engines.checkpoints import Checkpoint, first_line
 from upwell.engines.embedded.shared_prefix import SharedPrefixModel, route
 from upwell.errors import UsageError
 
@@ -29,21 +29,30 @@ def load_model(checkpoint: Checkpoint, dtype: str, device: str) -> tuple[Any, st
 
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, loaded = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 dtype=DTYPES[dtype],
                 attn_implementation=route(),
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                output_loading_info=True,
             )
-    except (ValueError, OSError, KeyError, RuntimeError, AttributeError, ImportError) as error:
+            model.eval().requires_grad_(False)
+            model.to(place)
+    except Exception as error:  # noqa: BLE001  a broken config or weight file raises anything at all
         raise UsageError(
-            f"the model `{checkpoint.name}` in {checkpoint.folder} cannot be loaded: {str(error).splitlines()[0]}",
-            "a folder needs config.json, tokenizer files and *.safetensors weights of a transformers causal LM",
+            f"the model `{checkpoint.name}` in {checkpoint.folder} cannot be loaded on {place}: {first_line(error)}",
+            "a folder needs config.json, tokenizer files and whole *.safetensors weights of a transformers causal LM",
         ) from None
-    model.eval().requires_grad_(False)
-    model.to(place)
+    # transformers fills what the files lack with random numbers and goes on.
+    lacking = sorted(map(str, [*loaded["missing_keys"], *loaded["mismatched_keys"]]))
+    if lacking:
+        raise UsageError(
+            f"the weights of `{checkpoint.name}` in {checkpoint.folder} do not fit its config.json: "
+            f"{len(lacking)} tensors are missing or of another shape, the first: {lacking[0]}",
+            "download or save the checkpoint again",
+        )
     if place.type == "cpu":
         # Weights mapped from the file can be evicted and read again under memory pressure: copy them once.
         for parameter in model.parameters():
@@ -56,11 +65,12 @@ def identity(checkpoint: Checkpoint, dtype: str, device: str) -> str:
     return f"embedded:{checkpoint.name}@{checkpoint.digest[:12]}/{_placed(dtype, device)[1]}"
 
 
-def self_check(model: Any, name: str) -> int:
+def self_check(model: Any, name: str) -> tuple[int, int]:
     """Run a few tokens both ways and compare the logits.
 
     Returns:
-        Bytes of keys and values that one token of one response takes, all layers together.
+        Bytes of keys and values that one token of one response takes, all layers together; and
+        `usable_context`.
 
     Raises:
         UsageError: the model does not route its attention through transformers' attention interface,
@@ -92,7 +102,35 @@ def self_check(model: Any, name: str) -> int:
             f"reproduce: its logits are {distance:.3g} off",
             "serve it with vLLM or SGLang instead",
         )
-    return shared.token_bytes()
+    return shared.token_bytes(), usable_context(model, shared.windows)
+
+
+def usable_context(model: Any, windows: set[int | None]) -> int:
+    """Tokens of prompt and response together up to which a response depends on nothing but itself.
+
+    Two things shorten the model's own context. Position encodings that change with the longest sequence of a
+    batch (dynamic, longrope) would let neighbours change a response, so they are used up to where they begin to
+    change. A window or chunk that a model applies through its mask alone, which is not used here, does nothing
+    up to its own size.
+
+    Args:
+        model: the model.
+        windows: the `sliding_window`s that its layers handed to the attention.
+    """
+    config = model.config.get_text_config()
+    bounds = [int(getattr(config, "max_position_embeddings", 0) or 1 << 20)]
+    rope = getattr(config, "rope_parameters", None) or {}
+    for part in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
+        if part.get("rope_type") in ("dynamic", "longrope"):
+            original = part.get("original_max_position_embeddings")
+            bounds.append(
+                int(original or getattr(config, "original_max_position_embeddings", 0) or bounds[0])
+            )
+    if windows <= {None}:
+        if getattr(config, "use_sliding_window", True):
+            bounds.append(int(getattr(config, "sliding_window", 0) or bounds[0]))
+        bounds.append(int(getattr(config, "attention_chunk_size", 0) or bounds[0]))
+    return min(bounds)
 
 
 def _placed(dtype: str, device: str) -> tuple[torch.device, str]:

@@ -74,6 +74,8 @@ class SharedPrefixModel:
         self._layers: dict[int, _Layer] = {}
         self.pool_budget: int | None = None
         """Bytes that prompts may take; None: no bound."""
+        self.windows: set[int | None] = set()
+        """The sliding windows that layers have asked for; None where a layer has none."""
         self._free_rows: list[int] = []
         self._rows = 0
         self._pool_length = 0
@@ -98,7 +100,7 @@ class SharedPrefixModel:
     def fits(self, length: int) -> bool:
         """Whether one more prompt of this many tokens stays within `pool_budget`."""
         rows, longest = self._grown_to(length)
-        return self.pool_budget is None or rows * longest * self.token_bytes() <= self.pool_budget
+        return self._affordable(rows, longest)
 
     def token_bytes(self) -> int:
         """Bytes of keys and values of one token, all layers together; 0 before the first prefill."""
@@ -106,6 +108,13 @@ class SharedPrefixModel:
             layer.kv_heads * (layer.keys.shape[-1] + layer.values.shape[-1]) * layer.keys.itemsize
             for layer in self._layers.values()
         )
+
+    def reset(self) -> None:
+        """Forget all draws and all prompts."""
+        self._free_rows = sorted(range(self._rows), reverse=True)
+        self._slot_prefix = [None] * self.slots
+        self._used = 0
+        self._layout = None
 
     def release(self, prefix: Prefix) -> None:
         """Give a prompt's pool row back; no slot may use it."""
@@ -115,13 +124,23 @@ class SharedPrefixModel:
 
     def _grown_to(self, length: int) -> tuple[int, int]:
         """Rows and tokens a row that the pool must have to take one more prompt."""
-        rows = self._rows if self._free_rows else self._rows + max(1, self._rows // 2)
-        return rows, max(self._pool_length, -(-length // _SPAN) * _SPAN)
+        wanted = -(-length // _SPAN) * _SPAN
+        if len(self._free_rows) == self._rows:  # nothing in use: what it once had to hold need not be kept
+            return 1, wanted
+        longest = max(self._pool_length, wanted)
+        if self._free_rows:
+            return self._rows, longest
+        ample = self._rows + max(1, self._rows // 2)
+        return (ample if self._affordable(ample, longest) else self._rows + 1), longest
+
+    def _affordable(self, rows: int, longest: int) -> bool:
+        return self.pool_budget is None or rows * longest * self.token_bytes() <= self.pool_budget
 
     def _take_row(self, length: int) -> int:
         rows, longest = self._grown_to(length)
         if (rows, longest) != (self._rows, self._pool_length):
-            self._free_rows = sorted([*self._free_rows, *range(self._rows, rows)], reverse=True)
+            free = [row for row in self._free_rows if row < rows]
+            self._free_rows = sorted([*free, *range(self._rows, rows)], reverse=True)
             self._rows, self._pool_length = rows, longest
             for layer in self._layers.values():
                 layer.pool_keys = _grown(layer.pool_keys, rows, longest)
@@ -223,6 +242,7 @@ class SharedPrefixModel:
             layer = self._layers[index] = _Layer(key, value, self.slots * self.max_new)
             layer.pool_keys = _grown(layer.pool_keys, self._rows, self._pool_length)
             layer.pool_values = _grown(layer.pool_values, self._rows, self._pool_length)
+            self.windows.add(window)
         layer = self._layers[index]
         if isinstance(self._phase, _Prefill):
             layer.pool_keys[self._phase.row, :, : key.shape[2]] = key[0]
@@ -352,8 +372,10 @@ class _Step:
 
 
 def _grown(pool: Tensor, rows: int, length: int) -> Tensor:
+    """The pool with another number of rows and tokens a row; what still has a place keeps it."""
     grown = pool.new_zeros(rows, pool.shape[1], length, pool.shape[3])
-    grown[: pool.shape[0], :, : pool.shape[2]] = pool
+    kept = pool[:rows, :, :length]
+    grown[: kept.shape[0], :, : kept.shape[2]] = kept
     return grown
 
 

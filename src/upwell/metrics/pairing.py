@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import norm, t
 
 from upwell.errors import UsageError
-from upwell.metrics.intervals import EQUAL, LEVEL
+from upwell.metrics.intervals import EQUAL, LEVEL, POPULATION_RARE
 from upwell.metrics.outcomes import Floats
 
 POWER = 0.8
@@ -37,8 +37,8 @@ def compare(first: Floats, second: Floats) -> Difference:
 
     Pairing takes out what problems have in common; the spread of the paired differences holds the
     sampling noise of both models, so each may have its own number of draws. The test is Student's on
-    the differences, with half a problem gained and half a problem lost added, so that a handful of
-    problems which all agree prove nothing.
+    the differences; where hardly anything moved, half a problem gained and half a problem lost are
+    added, so that problems which all agree prove nothing.
 
     Raises:
         UsageError: the two do not have the same problems, or fewer than two of them.
@@ -51,8 +51,9 @@ def compare(first: Floats, second: Floats) -> Difference:
         )
     change, count = b - a, len(a)
     value = float(change.mean())
-    # The two added halves have a squared size of 1 together and leave the mean where it is.
-    error = float(np.sqrt((np.sum((change - value) ** 2) + 1.0) / (count - 1) / count))
+    # The two halves have a squared size of 1 together and leave the mean where it is.
+    around = float(np.sum((change - value) ** 2))
+    error = float(np.sqrt((around + np.exp(-around / POPULATION_RARE)) / (count - 1) / count))
     quantile = float(t.ppf(0.5 + LEVEL / 2, count - 1))
     moved = np.abs(change) > EQUAL
     return Difference(
