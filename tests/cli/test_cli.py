@@ -102,7 +102,8 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int = 2) -> Non
     talk, _, refusal = done.stderr.rpartition("error: ")
     assert "error:" not in talk
     lines = refusal.rstrip("\n").split("\n")
-    assert lines[0] and len(lines) == 2 and lines[1].startswith("hint: ") and len(lines[1]) > 8, done.stderr
+    assert lines[-1].startswith("hint: ") and len(lines[-1]) > 8, done.stderr
+    assert lines[0] and all(line.startswith("  ") for line in lines[1:-1]), "one paragraph"
     assert len(refusal) < 900
 
 

@@ -285,7 +285,7 @@ def test_slots_are_cut_to_memory_and_said(tiny_llama: Path) -> None:
     replies = list(engine.generate(requests(PROMPTS, 5, Sampling(temperature=1.0, max_tokens=10))))
     assert len(replies) == 15 and not any(r.error for r in replies)
     assert len(lines) == 1 and "slots cut from 64 to" in lines[0]
-    with pytest.raises(UsageError, match="GiB"):
+    with pytest.raises(UsageError, match="MiB"):
         list(engine_of(tiny_llama, memory_gb=1e-6).generate(requests(PROMPTS, 1, Sampling(max_tokens=100))))
 
 

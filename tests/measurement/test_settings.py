@@ -229,7 +229,8 @@ def test_a_setting_changes_speed_or_the_meaning_of_rows_never_both(
     "bad",
     [
         {"samples": 0}, {"max_tokens": 0}, {"temperature": -1.0}, {"temperature": float("nan")},
-        {"temperature": float("inf")}, {"temperature": 1e-9}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": 1.0}, {"top_k": -1}, {"limit": 0},
+        {"temperature": float("inf")}, {"temperature": 1e-9},
+        {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": 1.0}, {"top_k": -1}, {"limit": 0},
         {"slots": 0}, {"memory_gb": 0.0}, {"memory_gb": float("nan")}, {"threads": 0}, {"workers": 0},
         {"timeout": 0.0}, {"timeout": float("nan")}, {"timeout": float("inf")},
     ],

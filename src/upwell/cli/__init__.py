@@ -39,6 +39,7 @@ def main() -> NoReturn:
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,  # it would end the process without a word
     )
     for verb, (where, line) in VERBS.items():
         app.command(where, name=verb, help=line)

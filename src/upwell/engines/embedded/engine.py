@@ -169,8 +169,8 @@ class EmbeddedEngine:
         slots = min(self._wanted_slots, int(room // slot)) // self._lanes
         if slots < 1:
             raise UsageError(
-                f"{self._lanes} responses of {max_new} tokens at once need {self._lanes * slot / 2**20:,.1f} MiB, "
-                f"but only {room / 2**20:,.1f} MiB may be taken on {self._device}",
+                f"{self._lanes} responses of {max_new} tokens at once need {self._lanes * slot / 2**20:,.3g} MiB, "
+                f"but only {room / 2**20:,.3g} MiB may be taken on {self._device}",
                 "lower --max-tokens or raise --memory-gb" + (", or use --slots 1" if self._lanes > 1 else ""),
             )
         if slots * self._lanes < self._wanted_slots - self._lanes:
