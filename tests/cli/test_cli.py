@@ -103,7 +103,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int = 2) -> Non
     assert "error:" not in talk
     lines = refusal.rstrip("\n").split("\n")
     assert lines[-1].startswith("hint: ") and len(lines[-1]) > 8, done.stderr
-    assert lines[0] and all(line.startswith("  ") for line in lines[1:-1]), "one paragraph"
+    assert all(lines) and len(lines) <= 3, "one paragraph"
     assert len(refusal) < 900
 
 
@@ -326,7 +326,7 @@ def _interrupted(sums: Path, how: signal.Signals, *, group: bool) -> tuple[int, 
     """Start a run of minutes, interrupt it in its work, and return its exit code, its talk and its folder."""
     out = sums.parent / "run"
     child = subprocess.Popen(
-        [sys.executable, str(SCRIPTED), "measure", "--problems", str(sums), "--samples", "3000", "--out", str(out)],
+        [sys.executable, str(SCRIPTED), "measure", "--problems", str(sums), "--samples", "300", "--out", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"SCRIPT_PAUSE": "0.1"},
     )  # fmt: skip
@@ -356,13 +356,14 @@ def test_an_interrupted_run_says_so_ends_with_130_and_goes_on(sums: Path, how: s
     report = upwell("report", out, "--out", out.parent / "page.html")
     assert_refused(report)
     assert not (out.parent / "page.html").exists(), "there is no report on an unfinished run"
-    again = scripted("measure", "--problems", sums, "--samples", 3000, "--out", out)
-    assert again.returncode == 0 and "6,000 responses" in again.stdout
+    again = scripted("measure", "--problems", sums, "--samples", 300, "--out", out)
+    assert again.returncode == 0 and "600 responses" in again.stdout
     assert (out / "responses.jsonl").read_bytes().startswith(kept)
 
 
 def test_the_embedded_engine_is_interrupted_at_once(sums: Path, tiny_llama: Path) -> None:
     out = sums.parent / "run"
+    table = out / "responses.jsonl"
     child = subprocess.Popen(
         [*COMMAND, "measure", "--problems", str(sums), "--model", str(tiny_llama), "--samples", "5000",
          "--max-tokens", "200", "--device", "cpu", "--threads", "2", "--slots", "8", "--out", str(out)],
@@ -370,7 +371,7 @@ def test_the_embedded_engine_is_interrupted_at_once(sums: Path, tiny_llama: Path
     )  # fmt: skip
     try:
         late = time.monotonic() + 120
-        while not (out / "responses.jsonl").exists():
+        while not (table.exists() and table.stat().st_size):
             assert time.monotonic() < late and child.poll() is None
             time.sleep(0.02)
         os.killpg(child.pid, signal.SIGINT)
@@ -379,7 +380,7 @@ def test_the_embedded_engine_is_interrupted_at_once(sums: Path, tiny_llama: Path
         child.kill()
         child.wait()
     assert child.returncode == 130 and "Traceback" not in said and "hint: run the same command again" in said
-    assert (out / "responses.jsonl").read_bytes().endswith(b"\n")
+    assert table.read_bytes().endswith(b"\n")
 
 
 def test_a_reader_that_goes_away_ends_a_command_quietly() -> None:

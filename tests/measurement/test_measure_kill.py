@@ -156,7 +156,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
 def test_two_kills_of_the_embedded_engine(tmp_path: Path, tiny_llama: Path) -> None:
     file, out = write_problems(tmp_path / "sums.jsonl", PROBLEMS[:3]), tmp_path / "killed"
     asked: dict[str, Any] = dict(
-        problems=str(file), model=str(tiny_llama), samples=80, max_tokens=40, temperature=1.0, slots=6, threads=2,
+        problems=str(file), model=str(tiny_llama), samples=80, max_tokens=40, temperature=1.0, slots=6, threads=1,
         device="cpu", dtype="float32",
     )  # fmt: skip
     flags = [part for name, value in asked.items() for part in (f"--{name.replace('_', '-')}", str(value))]

@@ -1,10 +1,11 @@
 """Sampling noise of maj@k and best_of@k, by drawing whole sets of responses again from smoothed problems.
 
-A problem's chance of a right response comes from its posterior (`Difficulty`); its wrong answers and
+A problem's chance of a right response comes from its posterior (`Difficulty`). Its wrong answers and
 silences keep their observed proportions, perturbed as a Dirichlet posterior would have them, with room
-for one answer never seen. Two sets of n responses drawn from the same smoothed problem give two
-values; half their squared difference is an unbiased estimate of the noise. That is averaged over
-problems of similar value, so a slice with few problems borrows from the rest.
+for one answer never seen; scores are normal around the problem's own means. Two sets of n responses
+drawn from the same smoothed problem give two values, and half their squared difference is an unbiased
+estimate of the noise. It is averaged over problems of similar value, so that a slice with few problems
+borrows from the rest.
 """
 
 from __future__ import annotations
@@ -99,25 +100,34 @@ class Redraw:
         return Classes(np.array(starts), sizes, np.concatenate(right), np.arange(len(sizes)))
 
     def _redraw_scored(self) -> tuple[Ints, Bools, Floats]:
-        rng, outcomes = self._rng, self.outcomes
-        assert outcomes.scores is not None
-        good_parts, score_parts = list[Bools](), list[Floats]()
-        both = np.concatenate([self.chosen, self.chosen])
-        weights: list[Floats] = []
-        for j, i in enumerate(both):
-            span = slice(int(outcomes.starts[i]), int(outcomes.starts[i + 1]))
-            correct, scores = outcomes.correct[span] == 1, outcomes.scores[span]
-            if j < len(self.chosen):
-                weights.append(rng.standard_exponential(len(scores)))
-            weight, chance = weights[j % len(self.chosen)], self._chance[j % len(self.chosen)]
-            good = rng.random(len(scores)) < chance
-            drawn = np.empty(len(scores))
-            for side in (True, False):
-                # Where no response of this side was seen, its scores are taken to be like the others'.
-                pool = np.flatnonzero(correct == side) if np.any(correct == side) else np.arange(len(scores))
-                shares = weight[pool] / weight[pool].sum()
-                drawn[good == side] = scores[rng.choice(pool, int(np.count_nonzero(good == side)), p=shares)]
-            good_parts.append(good)
-            score_parts.append(drawn)
+        """Right and wrong responses with normal scores: a redrawn maximum must not be one of those seen."""
+        rng, outcomes, pairs = self._rng, self.outcomes, len(self.chosen)
+        centre, error, spread = _score_moments(outcomes)
+        middle = (centre + error * rng.standard_normal(centre.shape))[:, self.chosen]
         starts = np.concatenate([[0], np.cumsum(self._n)])
-        return starts, np.concatenate(good_parts), np.concatenate(score_parts)
+        pair = np.repeat(np.tile(np.arange(pairs), 2), self._n)
+        good = rng.random(len(pair)) < self._chance[pair]
+        noise = spread[self.chosen][pair] * rng.standard_normal(len(pair))
+        return starts, good, middle[good.astype(np.int64), pair] + noise
+
+
+def _score_moments(outcomes: Outcomes) -> tuple[Floats, Floats, Floats]:
+    """Per problem: mean score of wrong and right responses, the errors of these means, and the spread around them.
+
+    A side without responses is placed by the mean distance of the sides in the problems that have both.
+    """
+    assert outcomes.scores is not None
+    problems = len(outcomes.slots)
+    side = 2 * outcomes.owner + (outcomes.correct == 1)
+    count = np.bincount(side, minlength=2 * problems).astype(np.float64)
+    mean = np.bincount(side, outcomes.scores, 2 * problems) / np.maximum(count, 1)
+    around = np.bincount(outcomes.owner, (outcomes.scores - mean[side]) ** 2, problems)
+    count, mean = count.reshape(-1, 2).T, mean.reshape(-1, 2).T
+    freedom = np.maximum(outcomes.n - (count > 0).sum(axis=0), 0)
+    pooled = around.sum() / max(freedom.sum(), 1)
+    spread = np.sqrt((around + pooled) / (freedom + 1))
+    both = np.all(count > 0, axis=0)
+    apart = float((mean[1] - mean[0])[both].mean()) if both.any() else 0.0
+    mean[0] = np.where(count[0] > 0, mean[0], mean[1] - apart)
+    mean[1] = np.where(count[1] > 0, mean[1], mean[0] + apart)
+    return mean, spread / np.sqrt(np.maximum(count, 1)), spread

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from upwell.engines.base import Reply, Request
+from upwell.engines.embedded.attention import Prefix
 from upwell.engines.embedded.drawing import Rows, draw, token_logprobs, uniforms
-from upwell.engines.embedded.shared_prefix import Prefix, SharedPrefixModel
+from upwell.engines.embedded.shared_prefix import SharedPrefixModel
 
 End = Literal["stop", "length"]
 
