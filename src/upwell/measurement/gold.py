@@ -11,8 +11,6 @@ from upwell.measurement.watch import Watch
 from upwell.problems import ProblemSet, self_check_texts
 from upwell.records import Problem, Response, Verdict
 
-LITERAL_ONLY = "literal only"
-
 
 @dataclass(frozen=True)
 class Miss:
