@@ -16,7 +16,7 @@ measure: $(VENV)/.run
 	$(BIN)/upwell report $(OUT) --out $(OUT)/report.html
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests bench

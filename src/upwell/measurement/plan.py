@@ -45,6 +45,11 @@ class Plan:
                     sampling=self.sampling,
                 )
 
+    def count_owed(self, done: set[str]) -> int:
+        """How many draws are not done."""
+        keys = (draw_key(problem.key, index) for problem in self.problem_set for index in range(self.samples))
+        return sum(key not in done for key in keys)
+
     def fingerprint(self, model: str) -> dict[str, Any]:
         """What decides what a response means. `model` names the engine, the weights and the dtype."""
         return {

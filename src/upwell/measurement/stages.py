@@ -188,7 +188,7 @@ class _Sampling:
         run.append("problems", [p for p in made.problem_set if p.key not in have])
         done = run.keys("responses")
         total = len(made.problem_set) * made.samples
-        owed = sum(1 for _ in made.owed(done))
+        owed = made.count_owed(done)
         if not owed:
             return 0
         if self._engine is None:

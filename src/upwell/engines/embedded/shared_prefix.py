@@ -28,6 +28,8 @@ _SPAN = 32
 
 
 class Prefill:
+    """The phase in which a prompt runs into its pool row."""
+
     def __init__(self, row: int) -> None:
         self.row = row
 
