@@ -121,4 +121,7 @@ def find(key: str, *, data_dir: Path | None = None) -> Problem:
     for problem in found:
         if problem.key == key:
             return problem
-    raise UsageError(f"no problem `{key}` among the {len(found):,} of `{name}`, split {split}")
+    raise UsageError(
+        f"no problem `{key}` among the {len(found):,} of `{name}`, split {split}",
+        f"upwell problems show {name} shows one; keys stand in a run's problems.jsonl",
+    )
