@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, Parameter
 
-from upwell.report.text import visible
+from upwell.report.text import brief, visible
 
 if TYPE_CHECKING:
     from upwell.measurement.gold import Miss
@@ -124,8 +124,7 @@ def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
     from upwell.engines.checkpoints import DEFAULT_MODEL, resolve
     from upwell.measurement.plan import template_for
 
-    whole = "/" not in key or (key.startswith("procedural:") and key.count("/") == 0)
-    problem = problems.load(key, limit=1).problems[0] if whole else problems.find(key)
+    problem = problems.load(key, limit=1).problems[0] if "/" not in key else problems.find(key)
     checkpoint = resolve(model or DEFAULT_MODEL, say=_say)
     template = template_for(prompt, checkpoint, _say)
     text = template.render(problem.question)
@@ -155,17 +154,12 @@ def _miss(miss: Miss) -> str:
     how = "literal only" if miss.literal else f"tier {miss.verdict.tier}"
     if miss.verdict.trouble:
         how += f", {miss.verdict.trouble}"
-    gold, read = _short(miss.problem.answer), _short(miss.verdict.answer or "")
+    gold, read = brief(miss.problem.answer, 60), brief(miss.verdict.answer or "", 60)
     return f"{miss.problem.key}: gold `{gold}` read as `{read}` ({how})"
 
 
 def _first(lines: list[str], most: int) -> list[str]:
     return lines[:most] + ([f"and {len(lines) - most:,} more"] if len(lines) > most else [])
-
-
-def _short(text: str, most: int = 60) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _say(line: str) -> None:

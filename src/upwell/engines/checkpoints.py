@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cached_property
@@ -238,11 +237,6 @@ def _convert(gguf: Path, target: Path) -> None:
         tokenizer.save_pretrained(target)
     source = {"source": _DEFAULT_PACKAGE, "file": gguf.name, "sha256": _sha256(gguf), "licence": "Apache-2.0"}
     (target / "upwell_source.json").write_text(json.dumps(source, indent=1) + "\n")
-
-
-def forget_default() -> None:
-    """Remove the converted default model; it is made again when next wanted."""
-    shutil.rmtree(cache_dir() / "models" / DEFAULT_MODEL, ignore_errors=True)
 
 
 def _remembered_sha256(path: Path) -> str:

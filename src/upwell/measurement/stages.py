@@ -66,7 +66,7 @@ def measure(settings: MeasureSettings, *, engine: Engine | None = None, watch: W
         identity = {"grader": grader.identity}
         with job.open("measure", identity, identity) as run:
             failed = job.draw(run)
-            _grade_owed(run, run, grader, watch)
+            _grade_owed(run, grader, watch)
             notes = [*job.plan.problem_set.notes, *_of_failures(failed)]
             run.finish(summary_of(run, grader, watch, notes, failed))
     return Path(settings.out)
@@ -111,7 +111,7 @@ def grade(path: str, settings: GradeSettings, *, watch: Watch | None = None) -> 
         ) as run:
             _copy_missing(source, run, "problems", Problem)
             _copy_missing(source, run, "responses", Response)
-            _grade_owed(run, run, grader, watch)
+            _grade_owed(run, grader, watch)
             before = source.summary
             failed = before["counts"].get("failed", 0) if before is not None else 0
             notes = (
@@ -329,15 +329,15 @@ def _grader(settings: Grading) -> RuleGrader:
     return RuleGrader(settings.style, workers=settings.workers, timeout=settings.timeout)
 
 
-def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> None:
-    """Grade the responses of `source` that `target` has no verdict for.
+def _grade_owed(run: Run, grader: RuleGrader, watch: Watch) -> None:
+    """Grade the responses of the run that have no verdict yet.
 
     Raises:
         UsageError: There is a verdict on a response that is not there: by editing, or from another run.
     """
-    responses, done = source.keys("responses"), target.keys("verdicts")
+    responses, done = run.keys("responses"), run.keys("verdicts")
     if stray := done - responses:
-        table = target.path / "verdicts.jsonl"
+        table = run.path / "verdicts.jsonl"
         raise UsageError(
             f"`{table}` has a verdict on `{min(stray)}`, but there is no such response",
             f"rm {shlex.quote(str(table))}  # and run the same command again: responses are graded anew",
@@ -346,13 +346,13 @@ def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> N
     del responses  # a million keys, not needed while grading
     if total == len(done):
         return
-    by_key = {problem.key: problem for problem in source.rows("problems", Problem)}
+    by_key = {problem.key: problem for problem in run.rows("problems", Problem)}
     watch.begin("grading", total, len(done))
-    clock = _Clock(target, "grading")
+    clock = _Clock(run, "grading")
     batch: list[Verdict] = []
     pairs = (
         (by_key[response.problem], response)
-        for response in source.rows("responses", Response)
+        for response in run.rows("responses", Response)
         if response.key not in done
     )
     for verdict in grader.grade(pairs):
@@ -360,9 +360,9 @@ def _grade_owed(source: Run, target: Run, grader: RuleGrader, watch: Watch) -> N
         clock.tick()
         watch.advance()
         if len(batch) >= _BATCH:
-            target.append("verdicts", batch)
+            run.append("verdicts", batch)
             batch = []
-    target.append("verdicts", batch)
+    run.append("verdicts", batch)
     clock.stop()
     watch.end()
 
