@@ -51,14 +51,19 @@ class Response(Record, frozen=True, omit_defaults=True):
     index: int
     """Number of the draw, from 0."""
     text: str
-    finish: Literal["stop", "length"]
-    """`stop`: ended by itself (end-of-sequence token or stop string); `length`: cut at the token limit."""
-    tokens: int
-    """Tokens generated, the end-of-sequence token included."""
-    seed: int
-    """The seed of this draw (see `draw_seed`)."""
+    finish: Literal["stop", "length"] | None = None
+    """`stop`: ended by itself (end-of-sequence token or stop string); `length`: cut at the token limit; None:
+    not known, as in most files of other programs."""
+    tokens: int | None = None
+    """Tokens generated, the end-of-sequence token included; None where not known."""
+    seed: int | None = None
+    """The seed of this draw (see `draw_seed`); None where not known."""
     logprob: float | None = None
     """Mean log-probability per generated token under the model at temperature 1, in nats (<= 0)."""
+    score: float | None = None
+    """What a verifier thinks of it, higher being better."""
+    bare: bool = False
+    """Whether the text is an answer without a response around it."""
 
 
 class Verdict(Record, frozen=True, omit_defaults=True):
@@ -73,7 +78,10 @@ class Verdict(Record, frozen=True, omit_defaults=True):
     tier: str = ""
     """Which rule decided, such as `literal`, `numeric`, `symbolic`, `none` (no answer found)."""
     trouble: str | None = None
-    """Why `correct` is None: `timeout`, `memory`, `crash`."""
+    """Why `correct` is None: `timeout`, `memory`, `crash`, `no worker`."""
+    sound: Literal["yes", "no", "none"] | None = None
+    """Whether every arithmetic equation in the response checks out (`none`: it has none that can be checked);
+    None where it was not looked at, as in wrong responses."""
 
 
 class Draft(Record, frozen=True, omit_defaults=True):

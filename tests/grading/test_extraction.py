@@ -8,6 +8,7 @@ import pytest
 
 from upwell.errors import UsageError
 from upwell.grading import extract, styles
+from upwell.grading.style import STYLES
 
 AUTO = [
     ("So it is \\boxed{12}.", "12"),
@@ -70,22 +71,9 @@ def test_a_final_statement_behind_an_intermediate_box_wins() -> None:
     assert extract(text) == "$10,455$"
 
 
-def test_gsm8k_takes_only_the_marker() -> None:
-    assert extract("It is 7.\n#### 1,234", "gsm8k") == "1234"
-    assert extract("The answer is 7", "gsm8k") is None
-
-
 def test_boxed_takes_only_boxes() -> None:
     assert extract("The answer is 7", "boxed") is None
     assert extract("\\boxed{7} so the answer is 8", "boxed") == "7"
-
-
-def test_xwin_takes_the_shortest_tail_as_published() -> None:
-    hijacked = "The answer is: 8. As in the old script: #### 9"
-    assert extract(hijacked, "xwin-strict") == "9"
-    assert extract("no marker, 5", "xwin-strict") is None
-    assert extract("no marker, but \\boxed{5}", "xwin-flex") == "5"
-    assert extract("no marker, 5 and 6", "xwin-flex") == "6"
 
 
 def test_last_number() -> None:
@@ -98,7 +86,7 @@ def test_bare_is_the_whole_text() -> None:
 
 
 def test_an_unknown_style_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="no extraction style `boxd`") as error:
+    with pytest.raises(UsageError, match="no grading style `boxd`") as error:
         extract("1", "boxd")
     assert "auto" in str(error.value.hint)
 
@@ -122,12 +110,25 @@ LONG = {
     "brackets": "\\(" * (MEGABYTES // 2),
     "digits": "1" * MEGABYTES,
     "grouped": "1," * (MEGABYTES // 2),
+    "thousands": "123," * (MEGABYTES // 4),
+    "empty markers": "#### " * (MEGABYTES // 5),
+    "bare boxes": "\\boxed " * (MEGABYTES // 7),
+    "dart's words": "herefore is the answer is the statement " * (MEGABYTES // 40),
+    "minerva's words": "Final Answer: The final answer is " * (MEGABYTES // 34),
+    "minus signs": "-" * MEGABYTES,
+    "fractions": "\\frac{1}{" * (MEGABYTES // 9),
+    "formulas": "$x$" * (MEGABYTES // 3),
+    "right to left": "\u202e" * (MEGABYTES // 3),
+    "NULs": "\0" * MEGABYTES,
 }
+
+
+DISTINCT = {STYLES[name].extract: name for name in styles()}.values()
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_ten_megabytes_take_no_time(name: str) -> None:
-    for style in styles():
+    for style in DISTINCT:
         start = time.process_time()
         extract(LONG[name], style)
         extract(LONG[name] + "\\boxed{7}", style)

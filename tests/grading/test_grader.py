@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from upwell.errors import UsageError
-from upwell.grading import GRADER_VERSION, RuleGrader, worker
+from upwell.grading import GRADER_VERSION, RuleGrader, symbolic
 from upwell.records import Problem, Response
 
 
@@ -128,7 +128,7 @@ def test_answers_that_only_sympy_can_compare_are_merged_for_votes() -> None:
 
 
 def test_each_distinct_pair_is_graded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from upwell.grading import grader as module
+    from upwell.grading import judge as module
 
     calls = []
     accepts = module.accepts
@@ -139,11 +139,11 @@ def test_each_distinct_pair_is_graded_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_fault_of_the_grader_costs_one_verdict_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from upwell.grading import grader as module
+    from upwell.grading import judge as module
 
     accepts = module.accepts
 
-    def faulty(gold: str, answer: str, *rest: object, **more: object) -> object:
+    def faulty(gold: str, answer: str, *_: object, **__: object) -> object:
         if answer == "13":
             raise IndexError("a bug")
         return accepts(gold, answer)
@@ -185,7 +185,7 @@ def test_the_symbolic_comparison_evaluates_no_text(monkeypatch: pytest.MonkeyPat
     import sympy.core.sympify
     import sympy.parsing.sympy_parser
 
-    compare = worker.math_verify_comparison()
+    compare = symbolic.math_verify_comparison()
     assert compare("\\int_0^1 x dx", "\\frac{1}{2}") in (True, False)
 
     def refuse(*args: object, **_: object) -> None:

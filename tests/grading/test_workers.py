@@ -13,13 +13,14 @@ import pytest
 
 from upwell.grading import RuleGrader, pool
 from upwell.grading.pool import SymbolicPool, worker_command
-from upwell.grading.worker import Outcome
+from upwell.grading.worker import Outcome, Task
 from upwell.records import Problem, Response
 
 FAKE = """
 import os, resource, sys, time
 from upwell.grading import worker
-def compare(gold, answer):
+def compare(task):
+    gold, answer = task.gold, task.answer
     if answer == "hang":
         while True: pass
     if answer == "sleep":
@@ -42,7 +43,7 @@ def fake(*_: object) -> list[str]:
 
 def outcomes(pool: SymbolicPool, pairs: list[tuple[str, str]]) -> dict[int, Outcome]:
     for number, (gold, answer) in enumerate(pairs):
-        pool.submit(number, gold, answer)
+        pool.submit(Task(number, "math-verify", "", gold, answer))
     found: dict[int, Outcome] = {}
     give_up = time.monotonic() + 60
     while len(found) < len(pairs) and time.monotonic() < give_up:
@@ -60,7 +61,7 @@ def test_a_hung_comparison_is_killed_and_the_rest_goes_on(answer: str) -> None:
     finally:
         workers.close()
     assert [found[i].equal for i in range(4)] == [True, None, True, False]
-    assert found[1].trouble == "timeout"
+    assert found[1].trouble == "stalled"
 
 
 def test_a_crash_and_spent_memory_cost_one_comparison_each() -> None:
@@ -81,7 +82,7 @@ def test_workers_that_cannot_start_are_given_up() -> None:
         found = outcomes(workers, [("a", "a"), ("b", "b")])
     finally:
         workers.close()
-    assert {outcome.trouble for outcome in found.values()} == {"crash"}
+    assert {outcome.trouble for outcome in found.values()} == {"no worker"}
 
 
 def response(text: str, number: int) -> tuple[Problem, Response]:
@@ -156,10 +157,11 @@ def test_workers_die_with_a_parent_that_was_killed(state: str) -> None:
     program = f"""
 import sys, time
 from upwell.grading.pool import SymbolicPool
+from upwell.grading.worker import Task
 if __name__ == "__main__":
     pool = SymbolicPool(1, 1000, 1024, {worker_command(1000, 1024)!r} if {state!r} == "idle" else
         [sys.executable, "-c", {WATCHED!r}])
-    pool.submit(0, "x", {state!r})
+    pool.submit(Task(0, "math-verify", "", "x", {state!r}))
     list(pool.results(0.1))
     while not pool._workers[0].ready: list(pool.results(0.1))
     print(pool._workers[0].process.pid, flush=True)
@@ -183,11 +185,11 @@ if __name__ == "__main__":
 WATCHED = """
 import sys, time
 from upwell.grading import worker
-def compare(gold, answer):
-    if answer == "hang":
+def compare(task):
+    if task.answer == "hang":
         while True: pass
     time.sleep(1000)
-worker.math_verify_comparison = lambda: compare
+worker.comparisons = lambda: compare
 worker.main(1000.0, 1024)
 """
 
@@ -199,8 +201,9 @@ def test_an_unguarded_script_may_use_the_grader(tmp_path: object) -> None:
         file.write(
             "print('once', flush=True)\n"
             "from upwell.grading.pool import SymbolicPool\n"
+            "from upwell.grading.worker import Task\n"
             "pool = SymbolicPool(1, 60, 1024)\n"
-            "pool.submit(0, '\\\\int_0^1 x dx', '\\\\int_0^1 t dt')\n"
+            "pool.submit(Task(0, 'math-verify', '', '\\\\int_0^1 x dx', '\\\\int_0^1 t dt'))\n"
             "found = []\n"
             "while not found: found = list(pool.results(1.0))\n"
             "print(found[0].equal)\n"

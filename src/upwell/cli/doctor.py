@@ -55,7 +55,8 @@ def _version(module: str) -> str:
 
 
 def _model() -> str:
-    from upwell.engines.checkpoints import DEFAULT_MODEL, cache_dir
+    from upwell.engines.checkpoints import DEFAULT_MODEL
+    from upwell.runs.caches import cache_dir
 
     ready = (cache_dir() / "models" / DEFAULT_MODEL / "config.json").exists()
     state = "converted" if ready else "converted on first use (half a minute, 0.3 GB)"

@@ -18,6 +18,13 @@ def measure(settings: Annotated[MeasureSettings, Flags]) -> int:
     from upwell.cli.terminal import Terminal
     from upwell.measurement import stages
 
+    if settings.plan is not None:
+        from upwell.cli.tables import plan_table
+        from upwell.measurement.plan import planned
+
+        for one in planned(settings, settings.plan):
+            plan_table(one)
+        return 0
     with Terminal() as terminal:
         return _shown(stages.measure(settings, watch=terminal))
 
@@ -35,23 +42,57 @@ def sample(settings: Annotated[SampleSettings, Flags]) -> int:
     return 1 if (run.summary or {}).get("counts", {}).get("failed") else 0
 
 
-def grade(run: str, /, settings: Annotated[GradeSettings, Flags] = _AS_EVER) -> int:
-    """Grade the responses of a run anew, into a run directory of their own.
+def grade(path: str, /, settings: Annotated[GradeSettings, Flags] = _AS_EVER) -> int:
+    """Grade the responses of a run anew, or those in another program's output file.
 
     Parameters
     ----------
-    run
-        Run directory with responses.
+    path
+        Run directory with responses; or a JSONL, JSON, CSV, TSV or Parquet file of lm-evaluation-harness, inspect,
+        NeMo-Skills, DART-Math, Qwen2.5-Math, an OpenAI batch, or any other with --field.
     """
     from upwell.cli.terminal import Terminal
-    from upwell.measurement import stages
+    from upwell.measurement.grading import grade as graded
 
     with Terminal() as terminal:
-        return _shown(stages.grade(run, settings, watch=terminal))
+        return _shown(graded(path, settings, watch=terminal))
+
+
+def compare(
+    first: str, second: str, /, *, k: tuple[int, ...] = (), flips: int = 10, json: bool = False
+) -> int:
+    """Paired differences between two graded runs on the problems they share, and the problems that flipped.
+
+    Parameters
+    ----------
+    first
+        Run directory, graded.
+    second
+        Run directory, graded; differences are of this one minus the first.
+    k
+        Compare pass@k and maj@k for this k; by default 1 and the most that both runs have. Repeatable.
+    flips
+        Flipped problems shown, the surest first.
+    json
+        Print one JSON object instead of tables.
+    """
+    from upwell.cli.tables import comparison_table
+    from upwell.cli.terminal import Terminal
+    from upwell.measurement.comparison import compare as compared
+
+    with Terminal() as terminal:
+        found = compared(first, second, ks=k, watch=terminal)
+    if json:
+        import msgspec
+
+        _print(msgspec.json.encode(found).decode())
+    else:
+        comparison_table(found, flips)
+    return 0
 
 
 def _shown(path: Path) -> int:
-    from upwell.cli.tables import metrics_table
+    from upwell.cli.tables import agreement_table, metrics_table
     from upwell.runs import Run
 
     run = Run.read(path)
@@ -59,6 +100,8 @@ def _shown(path: Path) -> int:
     if summary is None:
         return 1
     metrics_table(run.manifest, summary)
+    if "agreement" in summary:
+        agreement_table(summary["agreement"])
     _print(f"run: {path}")
     return 1 if summary["counts"].get("failed") else 0
 

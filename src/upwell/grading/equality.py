@@ -1,37 +1,40 @@
 """Whether two answers are equal: an exact equivalence for votes, a lenient directed test against a gold one.
 
-`canonical` maps an answer to a string that equal answers share, so that being equal is an equivalence.
-`accepts` asks whether a gold answer admits an answer: equal, or equal under the rules of docs/grading.md
-(rounding, percent, units, order, labels). Both look at an answer only through `reading.read`.
+`same` asks whether two answers are equal, and `canonical` maps each to a string that exactly the equal ones
+share. `accepts` asks whether a gold answer admits an answer: equal, or equal under the rules of
+docs/grading.md (rounding, percent, units, order, labels). It sees the answer in its normal form only, so
+that it cannot tell equal answers apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from upwell.grading import evaluate, gate
-from upwell.grading.answers import Answer, key, listing
-from upwell.grading.formulas import Node, difference, number, reciprocal, times
+from upwell.grading.answers import Answer, listing
 from upwell.grading.leaves import plain_number
 from upwell.grading.lexer import TooLarge, Unreadable
+from upwell.grading.matching import admits, by_leniency
+from upwell.grading.normal import normal
 from upwell.grading.notation import spelled
 from upwell.grading.reading import read
-from upwell.grading.units import LETTER_UNITS
-from upwell.grading.values import Value, as_float, context
 
 MAX_CHARS = 20_000
-_GOLD_DIGITS = 3
-"""Significant digits from which a gold decimal may be the rounding of a more precise answer."""
-_ANSWER_DIGITS = 4
-"""Significant digits from which a decimal may be the rounding (or truncation) of an exact gold value."""
-
+_REMEMBERED = 2_000
+"""Longest answer whose normal form is kept in memory."""
 _SHORT = 40
+_MATHEMATICAL = frozenset(
+    ("number", "percent", "formula", "list", "record", "tuple", "union", "matrix", "equation", "relation")
+)
+"""Kinds of known answers that a symbolic worker can be asked about."""
 _LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)")
-_NOISE = 10
-"""Decimals from which a difference in the last ones is taken for floating-point noise."""
+_GROUPED = re.compile(r"[-+]?\d{1,3}(?:, ?\d{3})+")
+_LETTERS = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf)\s?\{\s?)?([A-Za-z]{2,4})(?:\s?\})?")
+_DIGIT_LIST = re.compile(r"\d+(?:,\d+)+")
 
 
 class Decision(NamedTuple):
@@ -43,18 +46,32 @@ class Decision(NamedTuple):
     """literal, numeric, structured, algebraic, symbolic, text or none."""
 
 
+class _Known(NamedTuple):
+    """What the rules know of an answer."""
+
+    answer: Answer
+    """In normal form; as it was read where it has none."""
+    canonical: str
+    size: str
+    """`known` where its value can be told from all others, `huge`, `unknown`."""
+    has_form: bool
+    """Whether it has a normal form."""
+
+
+def same(a: str, b: str) -> bool:
+    """Whether two answers are equal: exact, without tolerance, an equivalence. Never raises, never slow.
+
+    Answers whose value the rules cannot tell are the same only if they are spelled alike.
+    """
+    return a == b or canonical(a) == canonical(b)
+
+
 def canonical(answer: str) -> str:
     """A string that equal answers share, such as `1/2` for 0.5 and \\frac12. Never raises, never slow."""
     quick = plain_number(answer) if len(answer) <= _SHORT else None
     if quick is not None and quick.kind == "number" and quick.node is not None:
         return str(quick.node.value)
-    if len(answer) > MAX_CHARS:
-        return "'" + answer.strip()[:MAX_CHARS]
-    found = read(answer)
-    try:
-        return key(found)
-    except (Unreadable, RecursionError):
-        return "'" + literal(answer)
+    return _known(answer).canonical
 
 
 def kind(answer: str) -> str:
@@ -90,21 +107,51 @@ def accepts(gold: str, answer: str, tolerance: float | None = None, identical: b
     quick = _whole_numbers(gold, answer) if tolerance is None else None
     if quick is not None:
         return Decision(quick, "numeric")
+    reference, found = _known(gold), _known(answer)
+    tier = _tier(reference.answer, found.answer)
+    if reference.canonical == found.canonical and (identical or found.has_form):
+        return Decision(True, "literal" if identical and literal(answer) == literal(gold) else tier)
     if len(answer) > MAX_CHARS or len(gold) > MAX_CHARS:
         return Decision(False, "text")
-    if identical and literal(answer) == literal(gold):
-        return Decision(True, "literal")
-    reference, found = read(gold), read(answer)
-    tier = _tier(reference, found)
-    for candidate in (reference, *_other_readings(gold)):
-        if any(_matches(candidate, reading, tolerance) for reading in (found, *_rounded(answer))):
-            return Decision(True, tier)
-    if identical and "unreadable" == reference.kind == found.kind and reference.text == found.text:
-        return Decision(True, "literal")
-    sizes = {_size(reference), _size(found)}
+    first, *others = _readings(gold)
+    if found.has_form and (
+        by_leniency(first, found.answer, tolerance)
+        or any(admits(reading, found.answer, tolerance) for reading in others)
+    ):
+        return Decision(True, tier)
+    sizes = {reference.size, found.size}
     if "unknown" not in sizes and sizes != {"huge"}:
         return Decision(False, tier)
-    return Decision(None, "symbolic") if gate.admits(gold) and gate.admits(answer) else Decision(False, tier)
+    asked = found.answer.kind in _MATHEMATICAL if found.size == "known" else gate.admits(answer)
+    return Decision(None, "symbolic") if asked and gate.admits(gold) else Decision(False, tier)
+
+
+def is_undecided(answer: str) -> bool:
+    """Whether the cheap tiers cannot tell this answer from all others, so that SymPy may know better."""
+    return len(answer) <= MAX_CHARS and _known(answer).size != "known"
+
+
+def _known(text: str) -> _Known:
+    return _remembered(text) if len(text) <= _REMEMBERED else _remembered.__wrapped__(text)
+
+
+@lru_cache(maxsize=16_384)
+def _remembered(text: str) -> _Known:
+    if len(text) > MAX_CHARS:
+        digest = hashlib.blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=16)
+        return _Known(Answer("text"), f"?{digest.hexdigest()}", "known", False)
+    found = read(text)
+    try:
+        form, name = normal(found)
+    except (Unreadable, RecursionError) as error:
+        size = "huge" if isinstance(error, TooLarge) else "unknown"
+        return _Known(found, "?" + literal(text), size, False)
+    return _Known(form, name, "unknown" if _has_stand_in(form) else "known", True)
+
+
+def _has_stand_in(answer: Answer) -> bool:
+    own = answer.node is not None and evaluate.has_stand_in(answer.node)
+    return own or any(_has_stand_in(item) for item in answer.items)
 
 
 def _whole_numbers(gold: str, answer: str) -> bool | None:
@@ -121,6 +168,23 @@ def _whole_numbers(gold: str, answer: str) -> bool | None:
     return None if "," in gold else False  # a gold answer such as 70,110 may also be a list
 
 
+@lru_cache(maxsize=4_096)
+def _readings(gold: str) -> tuple[Answer, ...]:
+    """What a gold answer may mean, as read.
+
+    `70,110` is 70110, and also the list 70, 110; `II` is a word, and also a product.
+    """
+    found = [read(gold)]
+    bare = gold.strip().strip("$").strip()
+    if _DIGIT_LIST.fullmatch(bare):
+        found.append(listing([read(piece) for piece in bare.split(",")]))
+    elif _GROUPED.fullmatch(bare):
+        found.append(read(bare.replace(" ", "")))
+    elif word := _LETTERS.fullmatch(bare):
+        found += [Answer("text", word[1].casefold()), read(word[1])]
+    return tuple(found)
+
+
 def _tier(gold: Answer, answer: Answer) -> str:
     kinds = {gold.kind, answer.kind}
     if kinds <= {"number", "percent"}:
@@ -130,262 +194,6 @@ def _tier(gold: Answer, answer: Answer) -> str:
     if kinds <= {"number", "percent", "formula"}:
         return "algebraic"
     return "structured"
-
-
-def _size(answer: Answer) -> str:
-    """`known` where the cheap tiers know the value and can tell it from others; `huge`; `unknown`."""
-    if _has_stand_in(answer):
-        return "unknown"
-    try:
-        key(answer)
-    except TooLarge:
-        return "huge"
-    except (Unreadable, RecursionError):
-        return "unknown"
-    return "known"
-
-
-def _has_stand_in(answer: Answer) -> bool:
-    own = answer.node is not None and evaluate.has_stand_in(answer.node)
-    return own or any(_has_stand_in(item) for item in answer.items)
-
-
-def is_undecided(answer: str) -> bool:
-    """Whether the cheap tiers cannot tell this answer from all others, so that SymPy may know better."""
-    return len(answer) <= MAX_CHARS and _size(read(answer)) != "known"
-
-
-def _other_readings(gold: str) -> list[Answer]:
-    """Further readings of an ambiguous gold answer: `70,110` is 70110 and also the list 70, 110."""
-    pieces = gold.strip().strip("$").split(",")
-    if len(pieces) > 1 and all(piece.strip().isdigit() for piece in pieces):
-        return [listing([read(piece) for piece in pieces])]
-    return []
-
-
-def _rounded(answer: str) -> list[Answer]:
-    """Further reading of an answer that gives an exact value and its rounding: the rounding."""
-    exact, sign, decimal = spelled(answer).rpartition("\\approx")
-    return [read(decimal)] if sign and exact.strip() else []
-
-
-# -- the directed test
-
-
-def _matches(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    for rule in (
-        _same_key,
-        _same_value,
-        _same_items,
-        _same_label,
-        _same_base,
-        _same_ratio,
-        _same_choice,
-        _same_side,
-    ):
-        try:
-            if rule(gold, answer, tolerance):
-                return True
-        except (Unreadable, RecursionError):
-            continue
-    return False
-
-
-def _same_key(gold: Answer, answer: Answer, _: float | None) -> bool:
-    return key(gold) == key(answer)
-
-
-def _same_value(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    if gold.node is None or answer.node is None or "equation" in (gold.kind, answer.kind):
-        return False
-    a, b = gold.node, answer.node
-    if gold.kind == "percent" or answer.kind == "percent":
-        return _same_percentage(gold, answer)
-    if answer.kind == "formula" and gold.kind == "number":
-        a, b = a, _without_unit(b)
-    if evaluate.has_name(a) or evaluate.has_name(b):
-        return evaluate.names(a) == evaluate.names(b) and evaluate.agree(a, b)
-    return _close(gold, answer._replace(node=b), tolerance)
-
-
-def _without_unit(node: Node) -> Node:
-    """`48 g` is 48 where a number is expected."""
-    if (
-        node.op == "*"
-        and len(node.args) == 2
-        and node.args[0].op == "num"
-        and node.args[1].value in LETTER_UNITS
-    ):
-        return node.args[0]
-    return node
-
-
-def _same_percentage(gold: Answer, answer: Answer) -> bool:
-    """A gold percentage admits the bare number and the share; a gold share admits the percentage."""
-    assert gold.node is not None
-    assert answer.node is not None
-    a, b = evaluate.Evaluator()(gold.node), evaluate.Evaluator()(answer.node)
-    if gold.kind == "percent":
-        return evaluate.shown(a) in (evaluate.shown(b), evaluate.shown(_percent(b)))
-    whole = isinstance(a, Fraction) and a.denominator == 1 and abs(a) != 1
-    return (
-        evaluate.shown(a) == evaluate.shown(b) if whole else evaluate.shown(_percent(a)) == evaluate.shown(b)
-    )
-
-
-def _percent(value: Value) -> Value:
-    return value * 100
-
-
-def _close(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    """Values of constants: equal, within the benchmark's tolerance, or one the rounding of the other."""
-    assert gold.node is not None
-    assert answer.node is not None
-    a, b = evaluate.Evaluator()(gold.node), evaluate.Evaluator()(answer.node)
-    if evaluate.shown(a) == evaluate.shown(b):
-        return True
-    mp = context()
-    error = abs(as_float(a) - as_float(b))
-    if tolerance is not None and error <= mp.mpf(tolerance) * (1 + mp.mpf(10) ** -12):
-        return True
-    if _decimals(answer.text) >= _NOISE and error <= abs(as_float(a)) * mp.mpf(10) ** -_NOISE:
-        return True
-    if isinstance(a, Fraction) and a.denominator == 1:
-        return False
-    if gold.text:
-        finer = not answer.text or _decimals(answer.text) > _decimals(gold.text)
-        rounded = _decimals(gold.text) >= 2 and _significant(gold.text) >= _GOLD_DIGITS
-        return finer and rounded and bool(error <= mp.mpf(10) ** -_decimals(gold.text) / 2)
-    precise = _decimals(answer.text) > 0 and _significant(answer.text) >= _ANSWER_DIGITS
-    return precise and bool(error <= mp.mpf(10) ** -_decimals(answer.text))
-
-
-def _decimals(text: str) -> int:
-    return len(text.partition(".")[2])
-
-
-def _significant(text: str) -> int:
-    return len(text.replace(".", "").lstrip("-+0"))
-
-
-def _same_items(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    """Lists in any order, tuples in order, records by name or order, matrices and unions part by part."""
-    if gold.kind in ("number", "formula", "text", "choice", "equation", "base", "time"):
-        return False
-    if gold.kind == "matrix" and answer.kind == "tuple":
-        return _vector(gold) is not None and _in_order(_vector(gold) or (), answer.items, tolerance)
-    if gold.kind == "tuple" and answer.kind == "matrix":
-        return _vector(answer) is not None and _in_order(gold.items, _vector(answer) or (), tolerance)
-    if gold.kind == "record" and answer.kind == "record" and set(gold.names) == set(answer.names):
-        order = [answer.names.index(name) for name in gold.names]
-        return _in_order(gold.items, [answer.items[at] for at in order], tolerance)
-    if "record" in (gold.kind, answer.kind):
-        alike = len({name.partition("_")[0] for name in gold.names + answer.names}) == 1
-        return _in_order(gold.items, answer.items, tolerance) or (
-            alike
-            and "tuple" not in (gold.kind, answer.kind)
-            and _any_order(gold.items, answer.items, tolerance)
-        )
-    if {gold.kind, answer.kind} <= {"list", "set", "union"}:
-        return _any_order(gold.items, answer.items, tolerance)
-    if gold.kind in ("list", "set") and answer.kind == "tuple" and answer.text == "()":
-        return _in_order(gold.items, answer.items, tolerance)
-    if gold.kind in ("list", "set") and answer.kind == "tuple" and answer.text == "[]":
-        return _any_order(gold.items, answer.items, tolerance)  # as Python prints its solutions
-    if gold.kind == answer.kind == "tuple" and (gold.text == answer.text or len(gold.items) != 2):
-        return _in_order(gold.items, answer.items, tolerance)
-    if gold.kind == "tuple" and gold.text == "()" and answer.kind == "list":
-        return _in_order(gold.items, answer.items, tolerance)
-    if gold.kind == answer.kind and gold.text == answer.text:
-        return _in_order(gold.items, answer.items, tolerance)
-    return False
-
-
-def _vector(matrix: Answer) -> tuple[Answer, ...] | None:
-    rows = matrix.items
-    if len(rows) == 1:
-        return rows[0].items
-    return tuple(row.items[0] for row in rows) if all(len(row.items) == 1 for row in rows) else None
-
-
-def _in_order(gold: Sequence[Answer], answer: Sequence[Answer], tolerance: float | None) -> bool:
-    return (
-        bool(gold)
-        and len(gold) == len(answer)
-        and all(_matches(a, b, tolerance) for a, b in zip(gold, answer, strict=True))
-    )
-
-
-def _any_order(gold: Sequence[Answer], answer: Sequence[Answer], tolerance: float | None) -> bool:
-    if len(gold) != len(answer):
-        return False
-    left = list(answer)
-    hard = []
-    keys = [key(item) for item in left]
-    for item in gold:
-        name = key(item)
-        if name in keys:
-            at = keys.index(name)
-            del keys[at], left[at]
-        else:
-            hard.append(item)
-    if len(hard) > 12:
-        return False
-    for item in hard:
-        at = next((i for i, other in enumerate(left) if _matches(item, other, tolerance)), -1)
-        if at < 0:
-            return False
-        del left[at]
-    return True
-
-
-def _same_label(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    """`y = 2x + 1` and the bare `2x + 1`."""
-    for equation, other in ((gold, answer), (answer, gold)):
-        if (
-            equation.kind == "equation"
-            and other.kind == "formula"
-            and other.node is not None
-            and equation.names
-        ):
-            assert equation.node is not None
-            gap = difference(Node("name", (), equation.names[0]), other.node)
-            return key(equation) == key(Answer("equation", "", gap))
-    return False
-
-
-def _same_base(gold: Answer, answer: Answer, _: float | None) -> bool:
-    """A number in the gold answer's base may leave the base out."""
-    if gold.kind != "base" or answer.kind != "number" or answer.node is None:
-        return False
-    return gold.text.rpartition("_")[0] == evaluate.fingerprint(answer.node)
-
-
-def _same_choice(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    """`(C) 24` where 24 is the gold answer."""
-    return answer.kind == "choice" and gold.kind != "choice" and _in_order((gold,), answer.items, tolerance)
-
-
-def _same_side(gold: Answer, answer: Answer, tolerance: float | None) -> bool:
-    """`x + y = 2` where 2 is the gold answer: the question asked for the left side."""
-    if gold.kind != "number" or answer.kind != "equation" or gold.node == number(Fraction(0)):
-        return False
-    return _in_order((gold,), answer.items, tolerance)
-
-
-def _same_ratio(gold: Answer, answer: Answer, _: float | None) -> bool:
-    """`11:21`, which reads as a time of day, where a ratio is meant; and a ratio as a fraction."""
-    if gold.kind == "time" and answer.kind == "ratio":
-        gold, answer = answer, gold
-    if gold.kind != "ratio" or len(gold.items) != 2:
-        return False
-    first, second = (item.node for item in gold.items)
-    if answer.kind == "time":
-        hours, minutes, seconds = map(int, answer.text.split(":"))
-        return seconds == 0 and (first, second) == (number(Fraction(hours)), number(Fraction(minutes)))
-    if first is None or second is None or answer.node is None:
-        return False
-    return evaluate.fingerprint(times(first, reciprocal(second))) == evaluate.fingerprint(answer.node)
 
 
 def _is_interval(answer: Answer) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from upwell.grading import values
 from upwell.grading.formulas import Node
@@ -66,14 +67,7 @@ class Evaluator:
         raise Unreadable(f"{node.op} has no single value")
 
     def _variable(self, name: str) -> Value:
-        if name not in self.values:
-            digest = hashlib.blake2b(f"{self.point}:{name}".encode(), digest_size=16).digest()
-            share = Fraction(int.from_bytes(digest[:12], "big"), 1 << 96)
-            value = Fraction(3, 10) + share * Fraction(27, 10)
-            if self.point.startswith("mixed") and digest[15] & 1 | (self.point == "mixed"):
-                value = -value
-            self.values[name] = as_float(value)
-        return self.values[name]
+        return self.values[name] if name in self.values else _coordinate(self.point, name)
 
     def _power(self, node: Node) -> Value:
         base, exponent = self._value(node.args[0]), self._value(node.args[1])
@@ -134,6 +128,17 @@ class Evaluator:
         return self._value(node)
 
 
+@lru_cache(maxsize=4_096)
+def _coordinate(point: str, name: str) -> Value:
+    """The value of a variable at one of the fixed points."""
+    digest = hashlib.blake2b(f"{point}:{name}".encode(), digest_size=16).digest()
+    share = Fraction(int.from_bytes(digest[:12], "big"), 1 << 96)
+    value = Fraction(3, 10) + share * Fraction(27, 10)
+    if point.startswith("mixed") and digest[15] & 1 | (point == "mixed"):
+        value = -value
+    return as_float(value)
+
+
 def has_name(node: Node) -> bool:
     """Whether a variable occurs in the tree."""
     return node.op == "name" or any(has_name(argument) for argument in node.args)
@@ -163,7 +168,7 @@ def shown(value: Value) -> str:
     scale = max(abs(real), abs(imaginary))
     parts = []
     for part in (real, imaginary):
-        small = abs(part) <= scale * mp.mpf(10) ** -40
+        small = abs(part) <= scale * values.power_of_ten(-40)
         exact = Fraction(0) if small else near_rational(part)
         parts.append(_rational(exact) if exact is not None else "~" + mp.nstr(part, _SHOWN))
     return parts[0] if parts[1] == "0" else f"{parts[0]},{parts[1]}i"
@@ -177,10 +182,13 @@ def _rational(value: Fraction) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=16_384)
 def fingerprint(node: Node) -> str:
     """A string that formulas of the same value share, exact for rationals. Raises `Unreadable`."""
+    if node.op == "num" and isinstance(node.value, Fraction):
+        return _rational(node.value)
     if not has_name(node):
-        return shown(Evaluator()(node))
+        return shown(constant(node))
     pieces = []
     branched = False
     for point in POINTS:
@@ -194,13 +202,17 @@ def fingerprint(node: Node) -> str:
     return "@" + ";".join(pieces)
 
 
+def constant(node: Node) -> Value:
+    """The value of a formula without variables. Raises `Unreadable`."""
+    return node.value if node.op == "num" else _constant(node)
+
+
+@lru_cache(maxsize=16_384)
+def _constant(node: Node) -> Value:
+    return snapped(Evaluator()(node))
+
+
 def agree(left: Node, right: Node) -> bool:
     """Whether two formulas have the same value at all points that count for both."""
-    for point in POINTS:
-        first, second = Evaluator(point), Evaluator(point)
-        a, b = shown(first(left)), shown(second(right))
-        if point.startswith("mixed") and (first.branched or second.branched):
-            break
-        if a != b:
-            return False
-    return True
+    first, second = (fingerprint(node).split(";") for node in (left, right))
+    return all(a == b for a, b in zip(first, second, strict=False))

@@ -1,13 +1,12 @@
-"""Where in a response its final answer stands: one function per style, all linear in its length."""
+"""Where in a response its final answer stands, by our own rules; all linear in its length."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-
-from upwell.errors import UsageError
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
+_BARE_TOKEN = re.compile(r"-?\d+(?:\.\d+)?|[A-Za-z]")
+_BRACE = re.compile(r"\\.|[{}]", re.S)
 _MAX_BOX = 20_000
 _MAX_BOXES = 60
 _TAIL = 4_000
@@ -67,31 +66,7 @@ _LETTER = re.compile(r"\(([A-J])\)|(?<![A-Za-z'])(?:[B-HJ]|A(?=\s*(?:[.,;:!?。]
 _EMPTY = re.compile(r"[\s$*_\"'`{}\[\]().,:;\\-]*")
 
 
-def extract(text: str, style: str = "auto") -> str | None:
-    """The final answer in a response, or None where it has none.
-
-    Args:
-        text: The response; 10 MB cost well under a second.
-        style: One of `styles()`.
-    """
-    function = _STYLES.get(style)
-    if function is None:
-        raise UsageError(
-            f"no extraction style `{style}`", f"one of {', '.join(_STYLES)}, as in `--style auto`"
-        )
-    found = function(text)
-    return None if found is None or not found.strip() else found.strip()
-
-
-def styles() -> tuple[str, ...]:
-    """The names of the extraction styles."""
-    return tuple(_STYLES)
-
-
-# -- auto
-
-
-def _auto(text: str) -> str | None:
+def auto(text: str) -> str | None:
     """Last complete box, else the last "the answer is", else `####`, else the last formula or number.
 
     A base model may go on to invent the next question: if an answer was given before, that one counts.
@@ -155,10 +130,14 @@ def _last_boxes(text: str) -> tuple[str | None, int, bool]:
 def _group(text: str, start: int) -> str | None:
     """The content of the brace group at `start`, or one bare token; None if it never closes."""
     if not text.startswith("{", start):
-        bare = re.compile(r"-?\d+(?:\.\d+)?|[A-Za-z]").match(text, start)
+        bare = _BARE_TOKEN.match(text, start)
         return bare[0] if bare else None
+    closed = text.find("}", start, start + _MAX_BOX)
+    content = text[start + 1 : closed] if closed >= 0 else "{"
+    if "{" not in content and "\\" not in content:
+        return content
     depth = 0
-    for match in re.compile(r"\\.|[{}]", re.S).finditer(text, start, start + _MAX_BOX):
+    for match in _BRACE.finditer(text, start, start + _MAX_BOX):
         if match[0] == "{":
             depth += 1
         elif match[0] == "}":
@@ -279,93 +258,22 @@ def _last_value(text: str) -> str | None:
     return letters[-1] if letters else None
 
 
-# -- other projects' styles
+# -- parts of it as styles of their own
 
 
-def _boxed(text: str) -> str | None:
+def boxed(text: str) -> str | None:
+    """The last complete box, or the last ones that together are one answer."""
     return _last_boxes(text)[0]
 
 
-def _gsm8k(text: str) -> str | None:
-    """`#### 1,234`, the first as in OpenAI's script, without separators."""
-    match = re.search(r"#### (-?[0-9.,]+)", text)
-    return match[1].replace(",", "") if match else None
-
-
-def _last_number(text: str) -> str | None:
+def last_number(text: str) -> str | None:
+    """The last number of the last few thousand characters."""
     number = None
     for number in _NUMBER.finditer(text[-_TAIL:]):  # noqa: B007
         pass
     return number[0] if number else None
 
 
-_XWIN_MARKERS = ("####", "The answer is: ", "The answer is")
-
-
-def _xwin_strict(text: str) -> str | None:
-    """Behind the last of each marker, the shortest remainder (Xwin-Math's rule)."""
-    tails = [text[at + len(marker) :] for marker in _XWIN_MARKERS if (at := text.rfind(marker)) >= 0]
-    return min(tails, key=len).strip() if tails else None
-
-
-def _xwin_flex(text: str) -> str | None:
-    """`xwin-strict`, else the last box, else the last `$...$` or number."""
-    found = _xwin_strict(text)
-    if found:
-        return found
-    return _boxed(text) or _last_value(text)
-
-
-def _boxed_only(text: str) -> str | None:
-    """The last `\\boxed` or `\\fbox` whatever stands before it, as in Hendrycks' script."""
-    match = _BOX.match(text, max(text.rfind("\\boxed"), text.rfind("\\fbox"), 0))
-    return _group(text, match.end()) if match else None
-
-
-def _minerva(text: str) -> str | None:
-    """The form that Minerva's prompt asks for, first occurrence."""
-    begin = text.find("Final Answer: The final answer is")
-    end = text.find(". I hope it is correct.", begin)
-    return text[begin + 33 : end] if 0 <= begin < end else None
-
-
-_DART_MARKERS = ("herefore", "####", "# Answer")
-_DART_PHRASES = ("is the ans", "is our ans", "answer is", "answer:")
-
-
-def _dart(text: str) -> str | None:
-    """DART-Math's order: the tail behind each of its markers, else the last formula, else the last number."""
-    for marker in _DART_MARKERS:
-        at = text.rfind(marker)
-        if at >= 0 and text[at + len(marker) :].strip(" ,.:\n"):
-            text = text[at + len(marker) :].lstrip(" ,:")
-            break
-    boxed = _boxed_only(text)
-    if boxed is not None:
-        return boxed
-    folded = text.lower()
-    for phrase in _DART_PHRASES:
-        at = folded.rfind(phrase)
-        if at >= 0:
-            if phrase.startswith("is "):
-                return _last_value(text[:at])
-            return _sentence(text[at + len(phrase) : at + len(phrase) + _TAIL])
-    return _last_value(text)
-
-
-def _bare(text: str) -> str | None:
+def whole(text: str) -> str | None:
+    """All of a text that is nothing but an answer."""
     return text
-
-
-_STYLES: dict[str, Callable[[str], str | None]] = {
-    "auto": _auto,
-    "boxed": _boxed,
-    "xwin-strict": _xwin_strict,
-    "xwin-flex": _xwin_flex,
-    "boxed-only": _boxed_only,
-    "gsm8k": _gsm8k,
-    "last-number": _last_number,
-    "dart": _dart,
-    "minerva": _minerva,
-    "bare": _bare,
-}

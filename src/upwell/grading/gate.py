@@ -30,20 +30,17 @@ def admits(answer: str) -> bool:
         return False
     if not (_FORMULA.search(answer) or (answer.strip("-+.,$ ").isalnum() and not _WORD.search(answer))):
         return False
-    if len(_WORD.findall(_COMMANDS.sub(" ", answer))) > 2:
+    return len(_WORD.findall(_COMMANDS.sub(" ", answer))) <= 2 and is_bounded(answer)
+
+
+def is_bounded(answer: str) -> bool:
+    """Whether the answer is short and holds no tower, bomb or nesting that could only explode."""
+    if len(answer) > MAX_CHARS or not _is_balanced(answer):
         return False
-    return _is_balanced(answer) and not any(
-        pattern.search(answer)
-        for pattern in (
-            _LONG_NUMBER,
-            _TOWER,
-            _LARGE_POWER,
-            _LARGE_FACTORIAL,
-            _LARGE_LIMIT,
-            _HEAVY,
-            _BINOMIAL,
-        )
-    )
+    return not any(pattern.search(answer) for pattern in _EXPLOSIVE)
+
+
+_EXPLOSIVE = (_LONG_NUMBER, _TOWER, _LARGE_POWER, _LARGE_FACTORIAL, _LARGE_LIMIT, _HEAVY, _BINOMIAL)
 
 
 def _is_balanced(text: str) -> bool:

@@ -5,44 +5,27 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 from upwell.errors import UsageError
 from upwell.grading import gate
-from upwell.grading.equality import Decision, accepts, canonical, is_undecided
-from upwell.grading.extraction import extract, styles
-from upwell.grading.notation import spelled
-from upwell.grading.pool import SymbolicPool
+from upwell.grading.cache import VerdictCache
+from upwell.grading.cases import Case
+from upwell.grading.equality import Decision, canonical, is_undecided
+from upwell.grading.judge import Judge, Known, Limits, Pending, is_settled, settled
+from upwell.grading.style import STYLES, style_named
 from upwell.records import Problem, Response, Verdict
 
-GRADER_VERSION = 1
+GRADER_VERSION = 2
 """Raised with every change that can change a verdict."""
 
 _WINDOW = 4_096
 """Verdicts that may wait behind one that a worker is still deciding."""
-_MEMORY = 400_000
-"""Distinct (gold, answer) pairs remembered."""
-_LONG_ANSWER = 400
-"""Answers longer than this are graded each time rather than remembered."""
+_LOOK_EVERY = 16
+"""Pairs between two looks at what the workers have decided."""
 _MERGED = 40
 """Most answers that `same` compares symbolically, and most that it compares each of them with."""
-
-
-class _Case(NamedTuple):
-    """What a verdict depends on."""
-
-    gold: str
-    answer: str
-    tolerance: float | None
-
-
-class _Pending:
-    """A pair that a worker is deciding, shared by all responses that wait for it."""
-
-    def __init__(self) -> None:
-        self.decision: Decision | None = None
-        self.trouble: str | None = None
 
 
 class RuleGrader:
@@ -52,39 +35,51 @@ class RuleGrader:
     a context manager, or call `close`, to end the worker processes (which start only when a pair needs one).
 
     Args:
-        style: Where in a response the answer is looked for; one of `upwell.grading.styles()`.
+        style: How the answer is found and compared; one of `upwell.grading.styles()`.
+        bare: Whether each text is an answer and nothing else: no style looks for one in it. A response that is
+            itself marked `bare` is one in any case.
         workers: Most worker processes; by default one per core.
         timeout: Seconds of CPU time that one symbolic comparison may take before its worker is killed; four times
             as long on the clock.
         memory_mb: Address space of one worker in MiB.
         identical: Whether an answer spelled like the gold answer is accepted as such. Off in self-checks.
+        cache: File in which dear decisions are remembered across runs, such as `cache_file()`; None for this
+            grader's memory only.
     """
 
     def __init__(
         self,
         style: str = "auto",
         *,
+        bare: bool = False,
         workers: int | None = None,
         timeout: float = 5.0,
         memory_mb: int = 1024,
         identical: bool = True,
+        cache: str | Path | None = None,
     ) -> None:
-        if style not in styles():
-            raise UsageError(f"no extraction style `{style}`", f"one of {', '.join(styles())}")
         if timeout <= 0 or memory_mb < 256 or (workers is not None and workers < 1):
             raise UsageError(
                 f"no such grader limits: workers {workers}, timeout {timeout} s, memory {memory_mb} MiB",
                 "workers >= 1, timeout > 0, memory_mb >= 256",
             )
         self.style = style
-        self.identity = f"upwell-rules/{GRADER_VERSION}/{style}" + ("" if identical else "/not-identical")
+        self.bare = bare or style == "bare"
+        self._style = style_named(style)
+        suffix = "/bare" * (bare and style != "bare") + "/not-identical" * (not identical)
+        self.identity = f"upwell-rules/{GRADER_VERSION}/{style}{suffix}"
         self._identical = identical
-        self._limits = (workers or len(os.sched_getaffinity(0)), timeout, memory_mb)
-        self._pool: SymbolicPool | None = None
-        self._memory: dict[_Case, Decision | _Pending] = {}
-        self._jobs: dict[int, tuple[_Case, _Pending]] = {}
-        self._troubled: dict[str, str] = {}
-        self._next_job = 0
+        self._limits = Limits(workers or len(os.sched_getaffinity(0)), timeout, memory_mb)
+        self._cache = Path(cache) if cache is not None else None
+        self._judge = self._new_judge(style)
+        self._voting = self._judge if self._style.grader == "upwell" else self._new_judge("auto")
+
+    def _new_judge(self, style: str) -> Judge:
+        """A judge; styles with the same comparison share what the cache knows."""
+        named = STYLES[style]
+        decides = f"{GRADER_VERSION}/{named.grader}/{self._identical}"
+        cache = VerdictCache(self._cache, decides) if self._cache is not None else None
+        return Judge(named, self._identical, self._limits, cache)
 
     def __enter__(self) -> RuleGrader:
         return self
@@ -96,37 +91,57 @@ class RuleGrader:
 
     def close(self) -> None:
         """End the worker processes. The grader can be used again; new ones are started when needed."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-        self._jobs.clear()
-        self._memory = {case: known for case, known in self._memory.items() if isinstance(known, Decision)}
+        self._judge.close()
+        self._voting.close()
 
     def grade(self, pairs: Iterable[tuple[Problem, Response]]) -> Iterator[Verdict]:
         """One verdict per pair, in order. At most a few thousand are held back at a time."""
-        waiting: deque[tuple[str, str, Decision | _Pending]] = deque()
-        for problem, response in pairs:
-            answer = extract(response.text, self.style)
-            if answer is None:
-                known: Decision | _Pending = Decision(False, "none")
-            else:
-                known = self._decide(_Case(problem.answer, answer, problem.tolerance))
-            waiting.append((response.key, answer or "", known))
-            self._progress(0.0)
-            while waiting and (_is_settled(waiting[0][2]) or len(waiting) > _WINDOW):
-                if _is_settled(waiting[0][2]):
+        judge = self._judge
+        waiting: deque[tuple[str, str | None, Known]] = deque()
+        problem: Problem | None = None
+        mode = ""
+        look = 0
+        for asked, response in pairs:
+            if asked is not problem:
+                problem = asked
+                mode = self._style.mode(problem) if self._style.mode is not None else ""
+            answer, known = self._found(problem, response, mode)
+            if not waiting and is_settled(known):
+                yield _verdict(response.key, answer, known)
+                continue
+            waiting.append((response.key, answer, known))
+            look += 1
+            if look % _LOOK_EVERY == 0:
+                judge.progress(0.0)
+            while waiting and (is_settled(waiting[0][2]) or len(waiting) > _WINDOW):
+                if is_settled(waiting[0][2]):
                     yield _verdict(*waiting.popleft())
                 else:
-                    self._progress(1.0)
+                    judge.progress(1.0)
         while waiting:
-            while not _is_settled(waiting[0][2]):
-                self._progress(1.0)
+            while not is_settled(waiting[0][2]):
+                judge.progress(1.0)
             yield _verdict(*waiting.popleft())
+        judge.flush()
+
+    def _found(self, problem: Problem, response: Response, mode: str) -> tuple[str | None, Known]:
+        """The answer in a response and what is known of it."""
+        try:
+            answer = response.text if self.bare or response.bare else self._style.extract(response.text)
+        except Exception:  # noqa: BLE001  a fault in the rules must cost one verdict, not a run of a million
+            return None, Pending(Decision(None, ""), "crash")
+        answer = answer.strip() if answer is not None else ""
+        if not answer:
+            return None, Decision(False, "none")
+        if self._style.truncated_is_wrong and response.finish == "length":
+            return answer, Decision(False, "truncated")
+        return answer, self._judge.decide(Case(problem.answer, answer, problem.tolerance, mode))
 
     def same(self, answers: Sequence[str]) -> list[int]:
         """Labels of the classes of equal answers, for votes: equal answers share a label, whatever the order.
 
-        Canonical forms first; answers that have none are then compared by the symbolic workers.
+        Canonical forms first; answers that have none are then compared by the symbolic workers. Votes are ours in
+        every style.
         """
         keys = {answer: canonical(answer) for answer in answers}
         classes = {name: answer for answer, name in sorted(keys.items(), reverse=True)}
@@ -145,75 +160,19 @@ class RuleGrader:
         merged: dict[str, str] = {}
         for name in odd[:_MERGED]:
             for leader in leaders:
-                pending = self._decide(_Case(classes[leader], classes[name], None))
-                while not _is_settled(pending):
-                    self._progress(1.0)
-                if _settled(pending)[0].correct:
+                known = self._voting.decide(Case(classes[leader], classes[name]))
+                while not is_settled(known):
+                    self._voting.progress(1.0)
+                decision = settled(known)[0]
+                # What the rules only tolerate is not equal.
+                if decision.correct and decision.tier == "symbolic":
                     merged[name] = leader
                     break
             else:
                 leaders.append(name)
         return merged
 
-    def _decide(self, case: _Case) -> Decision | _Pending:
-        known = self._memory.get(case)
-        if known is not None:
-            return known
-        found: Decision | _Pending = self._accepts(case)
-        if isinstance(found, Decision) and found.correct is None:
-            found = self._ask(case)
-        if len(case.answer) <= _LONG_ANSWER:
-            if len(self._memory) >= _MEMORY:
-                for old in list(self._memory)[: _MEMORY // 4]:
-                    del self._memory[old]
-            self._memory[case] = found
-        return found
 
-    def _accepts(self, case: _Case) -> Decision | _Pending:
-        try:
-            return accepts(*case, identical=self._identical)
-        except Exception:  # noqa: BLE001  a fault in the rules must cost one verdict, not a run of a million
-            pending = _Pending()
-            pending.decision, pending.trouble = Decision(None, ""), "crash"
-            return pending
-
-    def _ask(self, case: _Case) -> _Pending:
-        pending = _Pending()
-        if case.answer in self._troubled:
-            pending.decision, pending.trouble = Decision(None, "symbolic"), self._troubled[case.answer]
-            return pending
-        if self._pool is None:
-            self._pool = SymbolicPool(*self._limits)
-        self._jobs[self._next_job] = (case, pending)
-        self._pool.submit(self._next_job, spelled(case.gold), spelled(case.answer))
-        self._next_job += 1
-        return pending
-
-    def _progress(self, seconds: float) -> None:
-        """Take in what the workers have decided, waiting up to `seconds` for it."""
-        if self._pool is None or not self._jobs:
-            return
-        for outcome in self._pool.results(seconds):
-            case, pending = self._jobs.pop(outcome.id)
-            pending.decision = Decision(outcome.equal, "symbolic")
-            if outcome.trouble:
-                pending.trouble = outcome.trouble
-                self._troubled[case.answer] = outcome.trouble
-
-
-def _is_settled(known: Decision | _Pending) -> bool:
-    return isinstance(known, Decision) or known.decision is not None
-
-
-def _settled(known: Decision | _Pending) -> tuple[Decision, str | None]:
-    if isinstance(known, Decision):
-        return known, None
-    assert known.decision is not None
-    return known.decision, known.trouble
-
-
-def _verdict(key: str, answer: str, known: Decision | _Pending) -> Verdict:
-    decision, trouble = _settled(known)
-    return Verdict(
-        key=key, correct=decision.correct, answer=answer or None, tier=decision.tier, trouble=trouble
-    )
+def _verdict(key: str, answer: str | None, known: Known) -> Verdict:
+    decision, trouble = settled(known)
+    return Verdict(key=key, correct=decision.correct, answer=answer, tier=decision.tier, trouble=trouble)

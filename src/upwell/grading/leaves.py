@@ -13,7 +13,7 @@ from upwell.grading.formulas import Node, number, times
 from upwell.grading.lexer import MAX_DIGITS, Token
 from upwell.grading.parser import Parser
 from upwell.grading.runs import is_and
-from upwell.grading.units import HEDGES, SCALES, UNITS
+from upwell.grading.units import HEDGES, LETTER_UNITS, SCALES, UNITS
 
 _NUMBER = re.compile(
     r"(?P<sign>[+-]?)\s?[$€£¥]?\s?(?P<minus>-?)(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d*)"
@@ -21,7 +21,7 @@ _NUMBER = re.compile(
 )
 _DECIMAL = re.compile(r"[+-]?\d*\.\d+")
 _CURRENCY = frozenset("$€£¥#")
-_TRAILING = _CURRENCY | frozenset("%.'\"")
+_TRAILING = _CURRENCY | frozenset("%.'\"¢")
 _UNIT_MARKS = frozenset("/^{}()-.'*\"%$") | {"\\circ"}
 
 
@@ -123,12 +123,26 @@ def _unit_start(run: Sequence[Token]) -> int:
 def _begins_unit(run: Sequence[Token], at: int) -> bool:
     """Known units may follow any formula; behind a plain number, any words are what is counted."""
     token = run[at]
+    if token.kind == "name" and token.spaced and token.text in LETTER_UNITS:
+        if at == 1 and len(run) == 2 and run[0].text == "1":
+            return True  # no product is written `1 m`
+        return _is_rate(run[at : at + 3]) and _is_count(run[:at])
     if token.kind not in ("word", "text") or is_and(token):
         return False
     words = token.text.lower().replace("/", " ").replace(".", " ").split()
     known = any(word in UNITS or word in SCALES or word.startswith("percent") for word in words)
-    counted = all(t.kind == "num" or t.text in "+-./,$%" for t in run[:at]) and any(
-        t.kind == "num" for t in run[:at]
-    )
+    counted = _is_count(run[:at])
     spelled_out = token.spaced or len(token.text) > 3  # `12ab` is a product, `12 ab` an amount
     return token.kind == "text" or known or (counted and spelled_out)
+
+
+def _is_count(run: Sequence[Token]) -> bool:
+    """Whether a run is a number in digits."""
+    return all(t.kind == "num" or t.text in "+-./,$%" for t in run) and any(t.kind == "num" for t in run)
+
+
+def _is_rate(run: Sequence[Token]) -> bool:
+    """`m/s`, `m/s^2`: one unit per another, both of one letter, or the second a unit word."""
+    if len(run) < 3 or run[1].text != "/":
+        return False
+    return run[2].text in LETTER_UNITS or run[2].text.lower() in UNITS

@@ -96,6 +96,11 @@ def tokens(text: str) -> list[Token]:
     return found
 
 
+def is_name(word: str) -> bool:
+    """Whether a word names a constant, a variable or a function, such as pi, theta, sin."""
+    return word.lower() in _WORD_NAMES or word in FUNCTIONS
+
+
 def _styled(content: str, spaced: bool) -> Token:
     """What `\\mathrm{...}` sets upright: a unit or another word, a function or a single letter."""
     word = content.strip()

@@ -69,6 +69,10 @@ _RENAMED = re.compile(rf"\\({'|'.join(_NEW_NAMES)})(?![A-Za-z])")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z({\[%$,;!)}\]])")
 _ORDINAL = re.compile(r"(?<=\d)\s?\^\s?\{\s?\\(?:text|font)\s?\{\s?(?:st|nd|rd|th)\s?\}\s?\}")
 _OVER = re.compile(r"\{([^{}]{1,200})\\over(?![A-Za-z])([^{}]{1,200})\}")
+_BROKEN_LINE = re.compile(r"([-+*/=])\s?,(?=\s)")
+"""An operator behind which a formula was set on a new line."""
+_CHOOSE = re.compile(r"\{([^{}]{1,60})\\choose(?![A-Za-z])([^{}]{1,60})\}")
+_NEXT_EQUATION = re.compile(r"\s*\\q?quad\s*(?=[A-Za-z]'?(?:_\{?\w{1,3}\}?)?\s*=)")
 _SPACES = re.compile(r"\s+")
 _DELIMITERS = re.compile(r"\\[()\[\]](?!\s*\d+\s*(?:pt|em|ex)\])")
 _ROUND = re.compile(r"^(?:\*\*|__|`+|\"|')(.*?)(?:\*\*|__|`+|\"|')[.,;]?$", re.S)
@@ -95,8 +99,12 @@ def spelled(answer: str) -> str:
         text = _HTML_SCRIPT.sub(lambda m: ("_{" if m[1] == "sub" else "^{") + m[2] + "}", text)
     if "\\" in text:
         text = _latex(text)
-    text = text.replace("$", "").replace("**", "^").replace("{,}", ",")
-    text = _SPACES.sub(" ", text).strip()
+    text = _SPACES.sub(" ", text.replace("$", "").replace("{,}", ",")).strip()
+    if text[:2] == "**" and (bold := _ROUND.match(text)):
+        text = bold[1].strip()
+    text = text.replace("**", "^")
+    if ", " in text:
+        text = _BROKEN_LINE.sub(r"\1", text)
     while len(text) > 1 and text[-1] in ".,;:\\" and not text.endswith("..."):
         text = text[:-1].rstrip()
     if len(text) > 2 and text[0] in "\"'`*_" and (round_ := _ROUND.match(text)):
@@ -110,6 +118,8 @@ def _latex(text: str) -> str:
     text = _LEFT_DOT.sub("", text)
     text = _DROPPED.sub("", text)
     text = _NEGATIVE_SPACE.sub("", text)
+    if "quad" in text:
+        text = _NEXT_EQUATION.sub(", ", text)
     text = _SPACING.sub(" ", text)
     text = _TEXT.sub(r"\\text", text)
     text = _FONT.sub(r"\\font", text)
@@ -119,4 +129,6 @@ def _latex(text: str) -> str:
     text = _ORDINAL.sub("", text.replace("\\|", "|"))
     if "\\over" in text:
         text = _OVER.sub(r"{\\frac{\1}{\2}}", text)
+    if "\\choose" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     return text.replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")

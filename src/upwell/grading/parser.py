@@ -197,6 +197,9 @@ class Parser:
             return self._name(token.text)
         if token.kind == "word":
             return self._letters(token)
+        if token.kind == "op" and token.text == "..." and self.at and self.run[self.at - 1].text in "+-":
+            self.at += 1
+            return Node("name", (), "...")  # the rest of a series, which is what it is
         if token.kind == "op":
             return self._bracketed(token.text)
         if token.kind == "cmd" and token.text in _ATOM_COMMANDS:

@@ -120,9 +120,9 @@ class SymbolicPool:
         """Tasks that have no result yet."""
         return len(self._queue) + sum(worker.task is not None for worker in self._workers)
 
-    def submit(self, id: int, gold: str, answer: str) -> None:
-        """Queue one comparison; its result will carry `id`."""
-        self._queue.append(Task(id, gold, answer))
+    def submit(self, task: Task) -> None:
+        """Queue one comparison; its result will carry the task's `id`."""
+        self._queue.append(task)
         self._dispatch()
 
     def results(self, seconds: float) -> Iterator[Outcome]:
@@ -137,7 +137,7 @@ class SymbolicPool:
             yield from self._collect(event.data)
         now = time.monotonic()
         for worker in [w for w in self._workers if (w.task or not w.ready) and now >= w.deadline]:
-            yield from self._remove(worker, "timeout")
+            yield from self._remove(worker, "stalled")
         self._dispatch()
 
     def close(self) -> None:
@@ -192,4 +192,4 @@ class SymbolicPool:
         """No worker can be started on this machine: nothing that waits will be decided."""
         if self._failed_starts >= _MAX_FAILED_STARTS:
             while self._queue:
-                yield Outcome(self._queue.popleft().id, None, "crash")
+                yield Outcome(self._queue.popleft().id, None, "no worker")

@@ -37,6 +37,12 @@ _SENTENCE = re.compile(r"(?<=[A-Za-z0-9)}%$])[.!?](?:\s+|$)(?=[A-Z\\$\d(]|$)|\n"
 _AMOUNT = re.compile(
     r"(?<![A-Za-z0-9_.^{\\*(])[-+]?\s?[$€£]?\s?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s\d+/\d+|\s?/\s?\d+)?%?(?![A-Za-z0-9]*[=^_{])"
 )
+_TALK = re.compile(r"[^\W\d_]{3}|[^\W\d_\x00-\x7f]")
+"""What a formula has none of: a word of three letters, a letter of another script."""
+_SEVERAL = re.compile(
+    rf"(?:(?:both|either)\s)?({_AMOUNT.pattern}(?:,\s{_AMOUNT.pattern})*,?\s(?:and|or)\s{_AMOUNT.pattern})(?:\W|$)",
+    re.I,
+)
 _WORDS = re.compile(r"[A-Za-z]{2,}")
 _COMMANDS = re.compile(r"\\[A-Za-z]+")
 _CODE = re.compile(
@@ -49,7 +55,7 @@ _ARTICLES = frozenset(("the", "a", "an", "on", "it", "is", "it's", "at", "by"))
 
 def candidates(answer: str) -> list[str]:
     """Parts of a worded answer that may be the answer itself, the likeliest first."""
-    if len(answer) > MAX_CHARS or _CODE.search(answer):
+    if len(answer) > MAX_CHARS or _CODE.search(answer) or not _TALK.search(_COMMANDS.sub(" ", answer)):
         return []
     field = _FIELD.search(answer)
     if field:
@@ -81,7 +87,10 @@ def candidates(answer: str) -> list[str]:
 
 def _amount(text: str) -> str:
     match = _AMOUNT.search(text)
-    return match[0].strip() if match else ""
+    if match is None:
+        return ""
+    several = _SEVERAL.match(text, match.start())
+    return (several[1] if several else match[0]).strip()
 
 
 def folded(answer: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from upwell.grading.answers import Answer, punctured
-from upwell.grading.evaluate import Evaluator, has_name, names
-from upwell.grading.formulas import difference, number
+from upwell.grading.answers import Answer
+from upwell.grading.evaluate import Evaluator, fingerprint, has_name, names
+from upwell.grading.formulas import Node, difference, number
+from upwell.grading.intervals import punctured
 from upwell.grading.leaves import formula, leaf
 from upwell.grading.lexer import Token, Unreadable
 from upwell.grading.runs import CLOSING, OPENING, is_op, partner, split, top_level
@@ -16,8 +17,9 @@ Reader = Callable[[Sequence[Token]], Answer]
 """Reads the answer in a run of tokens, whatever its structure."""
 
 _EQUALITIES = frozenset(("=", "\\approx", "\\equiv", "\\sim", "\\simeq"))
-_INEQUALITIES = frozenset(("<", ">", "\\le", "\\ge"))
-_RELATIONS = _EQUALITIES | _INEQUALITIES | {"\\ne"}
+_ORDERS = frozenset(("<", ">", "\\le", "\\ge"))
+INEQUALITIES = _ORDERS | {"\\ne"}
+RELATIONS = _EQUALITIES | INEQUALITIES
 _FLIPPED = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
 _OPERATORS = frozenset(("+", "-", "*", "/", "^", "!"))
 
@@ -25,17 +27,20 @@ _OPERATORS = frozenset(("+", "-", "*", "/", "^", "!"))
 def related(run: Sequence[Token], inner: Reader) -> Answer | None:
     """The answer in a run with a relation or a colon at its top level, or None where there is none."""
     marks = [token.text for token in top_level(run) if token.kind in ("op", "cmd")]
-    relations = [mark for mark in marks if mark in _RELATIONS]
+    relations = [mark for mark in marks if mark in RELATIONS]
     if not relations:
         return _ratio(run) if ":" in marks else None
-    pieces = split(run, lambda token: token.kind in ("op", "cmd") and token.text in _RELATIONS)
+    restated = split(run, is_op(":"))
+    if len(restated) == 2 and INEQUALITIES.issuperset(relations) and restated[1]:
+        return inner(restated[1])  # x < 7 : (-oo, 7)
+    pieces = split(run, lambda token: token.kind in ("op", "cmd") and token.text in RELATIONS)
     if not all(pieces):
         raise Unreadable("a relation without a side")
     if _EQUALITIES.issuperset(relations):
         return _equated(pieces, inner, relations[-1] == "\\approx")
     if relations == ["\\ne"]:
         return _except(pieces)
-    if _INEQUALITIES.issuperset(relations):
+    if _ORDERS.issuperset(relations):
         return _ordered(pieces, relations)
     raise Unreadable("a mixed chain of relations")
 
@@ -64,7 +69,7 @@ def is_label(run: Sequence[Token]) -> bool:
         if computed or (token.kind == "fn" and token.text not in ("det", "max", "min")):
             return False
     if len(run) > 1 and run[0].kind == "name" and run[0].text.islower() and run[0].text != "m":
-        return run[1].text in ("_", "'", ",") or _is_application(run)
+        return run[1].text in ("_", "'", ",", ":") or _is_application(run)
     return named
 
 
@@ -115,17 +120,33 @@ def _equated(pieces: list[Sequence[Token]], inner: Reader, rounded: bool) -> Ans
     if not is_label(left) and _is_name(right):
         left, right = right, left
     if not is_label(left):
+        value = _restated(left, right, inner)
+        if value is not None:
+            return value
         first, second = formula(left), formula(right)
         if not has_name(first) and not has_name(second):
             return leaf(right)
-        constant = () if has_name(second) else (Answer("formula", "", second),)
-        return Answer("equation", "", difference(first, second), constant)
+        return Answer("equation", "", difference(first, second))
     value = inner(right)
     if _is_name(left) and value.kind == "formula" and value.node is not None and has_name(value.node):
         name = formula(left)
         if str(name.value) not in names(value.node):
             return Answer("equation", "", difference(name, value.node), (), (str(name.value),))
     return value
+
+
+def _restated(left: Sequence[Token], right: Sequence[Token], inner: Reader) -> Answer | None:
+    """What stands on the right if it is no single value, or the same formula as on the left."""
+    value = inner(right)
+    if value.node is None:
+        return value
+    if (
+        value.kind == "formula"
+        and has_name(value.node)
+        and fingerprint(value.node) == fingerprint(formula(left))
+    ):
+        return value
+    return None
 
 
 # -- inequalities
@@ -164,15 +185,44 @@ def _half_line(pieces: list[Sequence[Token]], relation: str) -> Answer | None:
     variables = names(sides[0].node) | names(sides[1].node)
     if len(variables) != 1:
         return None
-    gap, (name,) = difference(sides[0].node, sides[1].node), variables
-    values = [Evaluator(values={name: Fraction(x)})(gap) for x in (0, 1, 2, -5)]
+    (name,) = variables
+    distance = _distance(sides, name, relation)
+    if distance is not None:
+        return distance
+    line = _line(difference(sides[0].node, sides[1].node), name)
+    if line is None:
+        return None
+    start, slope = line
+    return _ray(Answer("number", "", number(-start / slope)), relation if slope > 0 else _FLIPPED[relation])
+
+
+def _distance(sides: list[Answer], name: str, relation: str) -> Answer | None:
+    """`|a x + b| < c` as an interval, `|a x + b| > c` as two rays."""
+    if sides[1].node is not None and sides[1].node.value == "abs":
+        sides, relation = sides[::-1], _FLIPPED[relation]
+    node, bound = sides[0].node, sides[1].node
+    if node is None or node.value != "abs" or bound is None or has_name(bound):
+        return None
+    line, reach = _line(node.args[0], name), Evaluator()(bound)
+    if line is None or not isinstance(reach, Fraction) or reach <= 0:
+        return None
+    start, slope = line
+    low, high = sorted(((-start - reach) / slope, (-start + reach) / slope))
+    ends = [Answer("number", "", number(end)) for end in (low, high)]
+    if relation in ("<", "\\le"):
+        return Answer("tuple", "[]" if relation == "\\le" else "()", None, (ends[0], ends[1]))
+    return Answer("union", "", None, (_ray(ends[0], _FLIPPED[relation]), _ray(ends[1], relation)))
+
+
+def _line(node: Node, name: str) -> tuple[Fraction, Fraction] | None:
+    """Constant and slope of a formula that is linear in its only variable, with rational coefficients."""
+    values = [Evaluator(values={name: Fraction(x)})(node) for x in (0, 1, 2, -5)]
     if not all(isinstance(value, Fraction) for value in values):
         return None
-    at_0, at_1 = values[:2]
-    slope = at_1 - at_0
-    if slope == 0 or values[2] != at_0 + 2 * slope or values[3] != at_0 - 5 * slope:
+    start, slope = values[0], values[1] - values[0]
+    if slope == 0 or values[2] != start + 2 * slope or values[3] != start - 5 * slope:
         return None
-    return _ray(Answer("number", "", number(-at_0 / slope)), relation if slope > 0 else _FLIPPED[relation])
+    return start, slope
 
 
 def _ray(end: Answer, relation: str) -> Answer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from upwell.grading.lexer import TooLarge, Unreadable
@@ -14,6 +15,10 @@ from upwell.grading.lexer import TooLarge, Unreadable
 DIGITS = 60
 _MAX_BITS = 20_000
 """Exact powers and factorials beyond this size are evaluated in floating point."""
+_MAX_DENOMINATOR = 10**12
+"""Largest denominator of a rational that is recognised in a float."""
+_FAR = 10**14
+"""A next partial quotient below this shows that a continued fraction has not reached a rational."""
 _MAX_LOG = 1e12
 """Bits of the largest floating-point magnitude; towers above it are unreadable."""
 Value = Any
@@ -32,15 +37,21 @@ def context() -> Any:
     return _CONTEXT
 
 
+@cache
+def power_of_ten(exponent: int) -> Value:
+    """10 ** exponent in floating point."""
+    return context().mpf(10) ** exponent
+
+
 def as_float(value: Value) -> Value:
     if isinstance(value, Fraction):
-        mp = context()
-        return mp.mpf(value.numerator) / value.denominator
+        above = context().mpf(value.numerator)
+        return above if value.denominator == 1 else above / value.denominator
     return value
 
 
 def snapped(value: Value) -> Value:
-    """A float within 1e-45 of a rational with a small denominator is that rational."""
+    """A float within a relative 1e-40 of a rational of small denominator is that rational."""
     if isinstance(value, Fraction):
         return value
     mp = context()
@@ -51,31 +62,38 @@ def snapped(value: Value) -> Value:
 
 
 def near_rational(value: Value) -> Fraction | None:
+    """The rational of small denominator within a relative 1e-40 of a real, if there is one (continued fractions)."""
     mp = context()
     if not mp.isfinite(value) or abs(value) > 1e15:
         return None
     if value == 0:
         return Fraction(0)
-    for denominator in (1, 720_720):
-        scaled = value * denominator
-        nearest = mp.nint(scaled)
-        if abs(scaled - nearest) < mp.mpf(10) ** -40 * max(1, abs(nearest)) and nearest != 0:
-            return Fraction(int(nearest), denominator)
+    negative, mantissa, exponent, _ = value._mpf_
+    above, below = (int(mantissa), 1 << -exponent) if exponent < 0 else (int(mantissa) << exponent, 1)
+    rest, divisor = above, below
+    last_p, p, last_q, q = 0, 1, 1, 0
+    while divisor:
+        digit, remainder = divmod(rest, divisor)
+        last_p, p, last_q, q = p, digit * p + last_p, q, digit * q + last_q
+        if q > _MAX_DENOMINATOR:
+            return None
+        if remainder * _FAR < divisor and p and abs(above * q - p * below) * 10**40 < p * below:
+            return Fraction(-p if negative else p, q)
+        rest, divisor = divisor, remainder
     return None
 
 
 def total(terms: list[Value]) -> Value:
     if all(isinstance(term, Fraction) for term in terms):
         return sum(terms, Fraction(0))
-    mp = context()
     floats = [as_float(term) for term in terms]
     sizes = [abs(term) for term in floats if term != 0]
-    if sizes and max(sizes) > min(sizes) * mp.mpf(10) ** 25:
-        if max(sizes) > mp.mpf(10) ** 25:
+    if sizes and max(sizes) > min(sizes) * power_of_ten(25):
+        if max(sizes) > power_of_ten(25):
             raise TooLarge("a large sum")
         raise Unreadable("terms of too different sizes")  # the small ones would not show in the digits kept
     total = sum(floats[1:], floats[0])
-    if abs(total) <= max(abs(term) for term in floats) * mp.mpf(10) ** -45:
+    if abs(total) <= max(abs(term) for term in floats) * power_of_ten(-45):
         return Fraction(0)  # what cancellation leaves
     return total
 
@@ -223,9 +241,9 @@ def trigonometric(name: str, angle: Value) -> Value:
     if abs(angle) > 1e12:
         raise Unreadable("a huge angle")
     value = getattr(mp, name)(angle)
-    if abs(value) < mp.mpf(10) ** -45:
+    if abs(value) < power_of_ten(-45):
         return Fraction(0)
-    if abs(value) > mp.mpf(10) ** 45:
+    if abs(value) > power_of_ten(45):
         raise Unreadable("a pole")
     return value
 

@@ -1,4 +1,4 @@
-"""A process that compares formulas with math-verify and SymPy, to be killed when it takes too long.
+"""A process that compares answers with math-verify and SymPy, to be killed when it takes too long.
 
 Run as `python -m upwell.grading.worker TIMEOUT MEMORY_MB`; speaks length-prefixed MessagePack on its standard
 input and output. It limits its own memory and CPU time, and ends when its parent does: at the end of its
@@ -7,6 +7,7 @@ input, or, while it computes, when a watching thread sees that it has another pa
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import resource
@@ -20,16 +21,25 @@ from typing import BinaryIO
 
 import msgspec
 
+from upwell.grading.cases import Case
+
 HEADER = struct.Struct("<I")
 MAX_FRAME = 1 << 20
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """Two formulas to compare."""
+    """Two answers to compare."""
 
     id: int
+    grader: str
+    """Whose comparison: `math-verify`, or a key of `style.COMPARISONS`."""
+    mode: str
+    """See `Case.mode`."""
     gold: str
     answer: str
+
+
+Compare = Callable[[Task], bool]
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -38,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     id: int
     equal: bool | None
     trouble: str = ""
+    """`timeout` (of CPU time), `stalled` (of time on the clock: the machine may have been too busy), `memory`,
+    `crash`, or `no worker` where none can be started."""
 
 
 def frame(message: msgspec.Struct) -> bytes:
@@ -46,7 +58,7 @@ def frame(message: msgspec.Struct) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-def serve(source: BinaryIO, sink: BinaryIO, compare: Callable[[str, str], bool], seconds: float) -> None:
+def serve(source: BinaryIO, sink: BinaryIO, compare: Compare, seconds: float) -> None:
     """Answer tasks until the input ends or memory runs out."""
     decoder = msgspec.msgpack.Decoder(Task)
     sink.write(frame(Outcome(-1, None)))
@@ -61,9 +73,9 @@ def serve(source: BinaryIO, sink: BinaryIO, compare: Callable[[str, str], bool],
             return  # what is left of this heap is not to be trusted
 
 
-def _outcome(task: Task, compare: Callable[[str, str], bool]) -> Outcome:
+def _outcome(task: Task, compare: Compare) -> Outcome:
     try:
-        return Outcome(task.id, compare(task.gold, task.answer))
+        return Outcome(task.id, compare(task))
     except MemoryError:
         return Outcome(task.id, None, "memory")
     except (Exception, RecursionError):  # noqa: BLE001  SymPy raises anything on input it cannot take
@@ -82,33 +94,18 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def math_verify_comparison() -> Callable[[str, str], bool]:
-    """The comparison of math-verify: LaTeX only, its own timeouts (which need signals) off, nothing evaluated."""
-    import logging
+def comparisons() -> Compare:
+    """The comparisons by grader: math-verify's, and those of other projects with SymPy for their algebra."""
+    from upwell.grading.style import COMPARISONS
+    from upwell.grading.symbolic import SympyAlgebra, math_verify_comparison
 
-    import math_verify
-    import sympy.parsing.sympy_parser
-    import sympy.physics.units  # `simplify` imports it, and it parses its own names while it loads
-    from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
+    math_verify, algebra = math_verify_comparison(), SympyAlgebra()
 
-    def refuse(*_: object, **__: object) -> None:
-        raise ValueError("text is not evaluated here")
-
-    def number(_: object, text: str) -> object:
-        digits = text.replace(",", "")
-        return sympy.Integer(int(digits)) if digits.isdigit() else sympy.Float(digits)
-
-    # SymPy turns every string into an object with `parse_expr`, which runs Python; latex2sympy does so for digits.
-    sympy.parsing.sympy_parser.parse_expr = refuse
-    _Latex2Sympy.parse_number = number
-    logging.disable(logging.CRITICAL)
-    configuration = [math_verify.LatexExtractionConfig(boxed_match_priority=-1)]
-
-    def parsed(text: str) -> list[object]:
-        return list(math_verify.parse(f"${text}$", configuration, "no_fallback", parsing_timeout=None))
-
-    def compare(gold: str, answer: str) -> bool:
-        return bool(math_verify.verify(parsed(gold), parsed(answer), timeout_seconds=None))
+    def compare(task: Task) -> bool:
+        if task.grader in COMPARISONS:
+            case = Case(task.gold, task.answer, mode=task.mode)
+            return bool(COMPARISONS[task.grader](case, algebra).correct)
+        return math_verify(task.gold, task.answer)
 
     return compare
 
@@ -123,7 +120,8 @@ def main(seconds: float, memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.setrecursionlimit(3_000)
-    serve(sys.stdin.buffer, sink, math_verify_comparison(), seconds)
+    logging.disable(logging.CRITICAL)
+    serve(sys.stdin.buffer, sink, comparisons(), seconds)
 
 
 if __name__ == "__main__":

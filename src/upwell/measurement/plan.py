@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,9 +13,13 @@ from upwell import problems, prompts
 from upwell.engines.base import Request, Sampling
 from upwell.engines.checkpoints import Checkpoint
 from upwell.errors import UsageError
-from upwell.measurement.settings import ProblemSettings, SampleSettings
+from upwell.measurement.settings import MeasureSettings, ProblemSettings, SampleSettings
 from upwell.problems import ProblemSet
-from upwell.records import Problem, draw_key, draw_seed
+from upwell.records import Problem, Response, Verdict, draw_key, draw_seed
+from upwell.runs import Run
+
+if TYPE_CHECKING:
+    from upwell.metrics import Planned
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,40 @@ def plan(settings: SampleSettings, problem_set: ProblemSet, template: prompts.Te
         samples=settings.samples,
         seed=settings.seed,
     )
+
+
+def planned(settings: MeasureSettings, width: float) -> list[Planned]:
+    """What runs would have 95 % intervals so wide, for PassRatio and for pass@k with the settings' samples as k.
+
+    A graded run at `settings.out` serves as pilot.
+
+    Raises:
+        UsageError: The problems are not to be had, or the run at `out` is none.
+    """
+    from upwell.metrics import plan_samples
+
+    available = len(load_problems(settings))
+    counts = _pilot(settings.out) if os.path.isdir(settings.out) else None
+    pilot_n, pilot_c = counts if counts is not None else (None, None)
+    return [
+        plan_samples(width, k=k, pilot_n=pilot_n, pilot_c=pilot_c, problems_available=available)
+        for k in dict.fromkeys((1, settings.samples))
+    ]
+
+
+def _pilot(path: str) -> tuple[list[int], list[int]] | None:
+    """Responses and right ones per problem of a graded run; None where nothing is graded."""
+    run = Run.read(path)
+    right = {verdict.key: bool(verdict.correct) for verdict in run.rows("verdicts", Verdict)}
+    counts: dict[str, list[int]] = {}
+    for response in run.rows("responses", Response):
+        if response.key in right:
+            count = counts.setdefault(response.problem, [0, 0])
+            count[0] += 1
+            count[1] += right[response.key]
+    if not counts:
+        return None
+    return [n for n, _ in counts.values()], [c for _, c in counts.values()]
 
 
 def _train_problems(name: str) -> tuple[Problem, ...]:

@@ -29,18 +29,7 @@ class ProblemSettings:
         Raises:
             UsageError: an entry is not of the form FIELD=COLUMN, or names a field twice.
         """
-        found: dict[str, str] = {}
-        for entry in self.field:
-            name, equals, column = entry.partition("=")
-            if not (name and equals and column):
-                raise UsageError(
-                    f"--field takes FIELD=COLUMN, not `{entry}`",
-                    "--field question=COLUMN --field answer=COLUMN",
-                )
-            if name in found:
-                raise UsageError(f"--field names `{name}` twice", "name each field once")
-            found[name] = column
-        return found
+        return _mapping(self.field, "--field question=COLUMN --field answer=COLUMN")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +107,25 @@ class SampleSettings(ProblemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Grading:
-    """How answers are found and compared."""
+    """How answers are found and compared, and what is made of the verdicts."""
 
     style: str = "auto"
-    """Where in a response the answer is looked for: auto, boxed, xwin-strict, xwin-flex, gsm8k, last-number."""
+    """How answers are found and compared: auto, or another project's way (xwin-flex, dart, minerva, gsm8k ...; see
+    docs/grading.md)."""
     workers: int | None = None
     """Worker processes for symbolic comparison; one per core by default."""
     timeout: float = 5.0
     """Seconds that one symbolic comparison may take."""
+    cache: bool = True
+    """Remember across runs what took a symbolic worker (in ~/.cache/upwell)."""
+    extrapolate: tuple[int, ...] = ()
+    """Also estimate pass@K for this K beyond the samples drawn, with an interval, or say why not. Repeatable."""
 
     def __post_init__(self) -> None:
         _check_ranges(
             ("workers", self.workers, self.workers is None or self.workers >= 1, "1 or more"),
             ("timeout", self.timeout, 0 < self.timeout < math.inf, "above 0"),
+            *(("extrapolate", k, k >= 1, "1 or more") for k in self.extrapolate),
         )
 
 
@@ -138,22 +133,60 @@ class Grading:
 class MeasureSettings(Grading, SampleSettings):
     """Sampling, grading and metrics in one run."""
 
+    plan: float | None = None
+    """Draw nothing: say how many problems and samples make the 95 % intervals this wide (0.04: 4 points). What is in
+    --out already serves as pilot."""
+
     def __post_init__(self) -> None:
         SampleSettings.__post_init__(self)
         Grading.__post_init__(self)
+        _check_ranges(("plan", self.plan, self.plan is None or 0 < self.plan < 1, "between 0 and 1"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradeSettings(Grading):
-    """Grading the responses of a run anew."""
+    """Grading the responses of a run anew, or those in another program's file."""
 
     out: str | None = None
-    """Run directory for the responses with their new verdicts; RUN-STYLE by default. The old run stays as it is."""
+    """Run directory for the responses with their new verdicts; RUN-STYLE by default. What was read stays as it is."""
+    field: tuple[str, ...] = ()
+    """For a file, FIELD=COLUMN: which column holds gold, response (or prediction, a bare answer), problem, question,
+    reward, correct, id, level, subject, finish, tokens or logprob. Dots reach into objects and lists. Repeatable."""
+    problems: str | None = None
+    """For a file without gold answers: the problem set that has them."""
+    split: str = "test"
+    """Split of --problems."""
+    also: tuple[str, ...] = ()
+    """Also grade in these styles, separated by commas, and show where they disagree."""
+    score: str | None = None
+    """For a run: what a verifier thinks of each response, for best_of@k and the weighted vote: logprob, or a JSONL file
+    of key and score."""
+
+    def fields(self) -> dict[str, str]:
+        """`field` as a mapping. Raises `UsageError` as `ProblemSettings.fields` does."""
+        return _mapping(self.field, "--field gold=COLUMN --field response=COLUMN")
+
+    def others(self) -> list[str]:
+        """The styles of `also`, each once, without `style` itself."""
+        named = [style.strip() for entry in self.also for style in entry.split(",")]
+        return [style for style in dict.fromkeys(named) if style and style != self.style]
+
+
+def _mapping(entries: tuple[str, ...], example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, equals, column = entry.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--field takes FIELD=COLUMN, not `{entry}`", example)
+        if name in found:
+            raise UsageError(f"--field names `{name}` twice", "name each field once")
+        found[name] = column
+    return found
 
 
 _EXAMPLES = {
     "temperature": "0.7", "top-p": "0.95", "min-p": "0.05", "top-k": "50", "max-tokens": "512",
-    "memory-gb": "4", "threads": "2", "workers": "2", "timeout": "5",
+    "memory-gb": "4", "threads": "2", "workers": "2", "timeout": "5", "plan": "0.04", "extrapolate": "1024",
 }  # fmt: skip
 
 

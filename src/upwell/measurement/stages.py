@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,22 +11,14 @@ from typing import Any
 from upwell.engines.base import Engine, Reply, Request
 from upwell.engines.checkpoints import Checkpoint, resolve
 from upwell.errors import UsageError
-from upwell.grading import RuleGrader
+from upwell.measurement.grading import Clock, grade_owed, grader_of
 from upwell.measurement.plan import Plan, load_problems, plan, template_for
-from upwell.measurement.settings import GradeSettings, Grading, MeasureSettings, SampleSettings
+from upwell.measurement.settings import MeasureSettings, SampleSettings
 from upwell.measurement.summary import summary_of, total_seconds
 from upwell.measurement.watch import Silent, Watch
 from upwell.problems import ProblemSet
-from upwell.records import Failure, Lap, Problem, Response, Verdict
+from upwell.records import Failure, Problem, Response
 from upwell.runs import Run
-
-_BATCH = 256
-"""Verdicts written at once."""
-_LAP_SECONDS = 20.0
-"""Time spent is recorded this often, so that a killed session's is not lost."""
-_UNFINISHED = (
-    "the run `{path}` is not finished: these numbers are over the {rows:,} responses that it has so far"
-)
 
 
 def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
@@ -62,65 +52,14 @@ def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Wat
 def measure(settings: MeasureSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
     """Sample, grade and summarise in one run directory. Arguments and errors as for `sample`."""
     watch = watch or Silent()
-    with _grader(settings) as grader, _Sampling(settings, engine, watch) as job:
+    with grader_of(settings) as grader, _Sampling(settings, engine, watch) as job:
         identity = {"grader": grader.identity}
         with job.open("measure", identity, identity) as run:
             failed = job.draw(run)
-            _grade_owed(run, grader, watch)
+            grade_owed(run, grader, watch)
             notes = [*job.plan.problem_set.notes, *_of_failures(failed)]
-            run.finish(summary_of(run, grader, watch, notes, failed))
+            run.finish(summary_of(run, grader, settings, watch, notes, failed))
     return Path(settings.out)
-
-
-def grade(path: str, settings: GradeSettings, *, watch: Watch | None = None) -> Path:
-    """Grade the responses of a run into a run directory of their own; the first verdicts stay as they are.
-
-    Args:
-        path: Run directory with responses. It may still be being written: what is there now is graded.
-        settings: How to grade, and where the verdicts go.
-        watch: Told of the progress.
-
-    Raises:
-        UsageError: There is no such run, or it holds no responses.
-        StorageError: The verdicts cannot be written; what was written stays.
-    """
-    watch = watch or Silent()
-    source = Run.read(path)
-    if not source.count("responses"):
-        raise UsageError(
-            f"the run `{path}` holds no responses",
-            f"sample first: upwell sample ... --out {path}",
-        )
-    out = settings.out or f"{path.rstrip('/')}-{settings.style}"
-    with _grader(settings) as grader:
-        inputs = [source.reference("responses"), source.reference("problems")]
-        carried = {
-            name: source.manifest[name] for name in ("model", "engine", "prompt") if name in source.manifest
-        }
-        with Run.open(
-            out,
-            verb="grade",
-            settings={"run": path} | asdict(settings),
-            fingerprint={
-                "problems": source.manifest["fingerprint"].get("problems"),
-                "run": inputs[0]["digest"],
-                "grader": grader.identity,
-            },
-            inputs=inputs,
-            identity=carried | {"grader": grader.identity},
-        ) as run:
-            _copy_missing(source, run, "problems", Problem)
-            _copy_missing(source, run, "responses", Response)
-            _grade_owed(run, grader, watch)
-            before = source.summary
-            failed = before["counts"].get("failed", 0) if before is not None else 0
-            notes = (
-                before["notes"]
-                if before is not None
-                else [_UNFINISHED.format(path=path, rows=inputs[0]["rows"])]
-            )
-            run.finish(summary_of(run, grader, watch, notes, failed))
-    return Path(out)
 
 
 def _of_failures(failed: int) -> list[str]:
@@ -198,7 +137,7 @@ class _Sampling:
         for failure in run.rows("failures", Failure):
             attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
         watch.begin("sampling", total, total - owed)
-        clock = _Clock(run, "sampling")
+        clock = Clock(run, "sampling")
         failed = 0
         requested: dict[str, Request] = {}
         # Closed by name, not by the collector: an engine's lanes must have ended when an error leaves here.
@@ -280,27 +219,6 @@ def _check_unchanged(run: Run, problem_set: ProblemSet) -> None:
             )
 
 
-class _Clock:
-    """Records in the run's `laps` how long a part has taken, every `_LAP_SECONDS`."""
-
-    def __init__(self, run: Run, part: str) -> None:
-        self._run, self._part = run, part
-        self._session = f"{part}/{time.time_ns():x}"
-        self._number = 0
-        self._since = time.monotonic()
-
-    def tick(self) -> None:
-        if time.monotonic() - self._since >= _LAP_SECONDS:
-            self.stop()
-
-    def stop(self) -> None:
-        now = time.monotonic()
-        lap = Lap(key=f"{self._session}/{self._number}", part=self._part, seconds=round(now - self._since, 3))
-        self._run.append("laps", [lap])
-        self._number += 1
-        self._since = now
-
-
 def _noted(requests: Iterator[Request], into: dict[str, Request]) -> Iterator[Request]:
     for request in requests:
         into[request.key] = request
@@ -323,57 +241,3 @@ def _response(reply: Reply, request: Request) -> Response:
         seed=request.seed,
         logprob=reply.logprob,
     )
-
-
-def _grader(settings: Grading) -> RuleGrader:
-    return RuleGrader(settings.style, workers=settings.workers, timeout=settings.timeout)
-
-
-def _grade_owed(run: Run, grader: RuleGrader, watch: Watch) -> None:
-    """Grade the responses of the run that have no verdict yet.
-
-    Raises:
-        UsageError: There is a verdict on a response that is not there: by editing, or from another run.
-    """
-    responses, done = run.keys("responses"), run.keys("verdicts")
-    if stray := done - responses:
-        table = run.path / "verdicts.jsonl"
-        raise UsageError(
-            f"`{table}` has a verdict on `{min(stray)}`, but there is no such response",
-            f"rm {shlex.quote(str(table))}  # and run the same command again: responses are graded anew",
-        )
-    total = len(responses)
-    del responses  # a million keys, not needed while grading
-    if total == len(done):
-        return
-    by_key = {problem.key: problem for problem in run.rows("problems", Problem)}
-    watch.begin("grading", total, len(done))
-    clock = _Clock(run, "grading")
-    batch: list[Verdict] = []
-    pairs = (
-        (by_key[response.problem], response)
-        for response in run.rows("responses", Response)
-        if response.key not in done
-    )
-    for verdict in grader.grade(pairs):
-        batch.append(verdict)
-        clock.tick()
-        watch.advance()
-        if len(batch) >= _BATCH:
-            run.append("verdicts", batch)
-            batch = []
-    run.append("verdicts", batch)
-    clock.stop()
-    watch.end()
-
-
-def _copy_missing(source: Run, target: Run, table: str, kind: Callable[..., Any]) -> None:
-    have = target.keys(table)
-    batch: list[Any] = []
-    for row in source.rows(table, kind):  # type: ignore[arg-type]
-        if row.key not in have:
-            batch.append(row)
-            if len(batch) >= _BATCH:
-                target.append(table, batch)
-                batch = []
-    target.append(table, batch)

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from upwell.metrics.chance import adjusted_pass_at_k, chance_pass_at_k
     from upwell.metrics.estimators import best_of_at_k, pass_at_k, pass_hat_k
+    from upwell.metrics.extrapolation import Extrapolation, extrapolate
     from upwell.metrics.majority import maj_at_k, maj_at_k_first
     from upwell.metrics.metric import Metric
     from upwell.metrics.outcomes import Outcomes, Row, Slot
-    from upwell.metrics.pairing import Difference, compare
+    from upwell.metrics.pairing import Difference, Flips, compare, flipped
+    from upwell.metrics.planning import Planned, plan_samples
     from upwell.metrics.summary import default_ks, summarise
+    from upwell.metrics.weighting import weighted_maj_at_k
 
 _HOMES = {
     "Difference": "pairing",
+    "Extrapolation": "extrapolation",
+    "Flips": "pairing",
     "Metric": "metric",
     "Outcomes": "outcomes",
+    "Planned": "planning",
     "Row": "outcomes",
     "Slot": "outcomes",
     "adjusted_pass_at_k": "chance",
@@ -29,17 +35,24 @@ _HOMES = {
     "chance_pass_at_k": "chance",
     "compare": "pairing",
     "default_ks": "summary",
+    "extrapolate": "extrapolation",
+    "flipped": "pairing",
     "maj_at_k": "majority",
     "maj_at_k_first": "majority",
     "pass_at_k": "estimators",
     "pass_hat_k": "estimators",
+    "plan_samples": "planning",
     "summarise": "summary",
+    "weighted_maj_at_k": "weighting",
 }
 
 __all__ = [
     "Difference",
+    "Extrapolation",
+    "Flips",
     "Metric",
     "Outcomes",
+    "Planned",
     "Row",
     "Slot",
     "adjusted_pass_at_k",
@@ -47,11 +60,15 @@ __all__ = [
     "chance_pass_at_k",
     "compare",
     "default_ks",
+    "extrapolate",
+    "flipped",
     "maj_at_k",
     "maj_at_k_first",
     "pass_at_k",
     "pass_hat_k",
+    "plan_samples",
     "summarise",
+    "weighted_maj_at_k",
 ]
 
 

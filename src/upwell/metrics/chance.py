@@ -35,6 +35,8 @@ class Chance:
     """Problem `giver[j]` has `times[j]` responses in cell `given[j]`."""
     own: Ints
     """Per entry of `given`, the number of the join by which its giver accepts it itself, or -1."""
+    group: Ints
+    """Per problem, its benchmark and answer kind, by number."""
 
     @classmethod
     def of(cls, outcomes: Outcomes) -> Chance:
@@ -65,26 +67,45 @@ class Chance:
         joinable[wanted[:, 0]] = True
         known = (foreign > 0) & joinable & (len(giver) > 0)
         q = np.where(known, hits / np.maximum(foreign, 1), np.nan)
-        return cls(q, n, foreign, target, accepted, giver, given, classes.counts, own)
+        return cls(q, n, foreign, target, accepted, giver, given, classes.counts, own, groups)
 
     def noise(self, k: int, chosen: Bools) -> float:
         """Variance of the mean of `chance_pass_at_k(q, k)` over `chosen` problems, times their number.
 
-        To first order: every response counts for as many of the chosen problems as would take its
-        answer, and its own problem's draws are the random sample.
+        To first order, and over drawing all responses to the same problems again: every response counts
+        for as many of the chosen problems as would take its answer.
         """
-        count = int(np.count_nonzero(chosen))
-        slope = np.where(
-            chosen, k * (1 - np.nan_to_num(self.q)) ** (k - 1) / np.maximum(self.foreign, 1), 0.0
-        )
-        cells = int(self.given.max(initial=0)) + 1
-        worth = np.bincount(self.accepted, slope[self.target], cells).astype(np.float64)[self.given]
-        worth -= np.where(self.own >= 0, slope[self.giver], 0.0)
+        count, slope, worth = int(np.count_nonzero(chosen)), self._slope(k, chosen), self._worth(k, chosen)
         total = np.bincount(self.giver, self.times * worth, len(self.n))
         square = np.bincount(self.giver, self.times * worth**2, len(self.n)) - total**2 / self.n
-        # Half a response more that is right by chance keeps the variance above 0 where none was.
-        unseen = 0.5 * np.mean(slope[chosen]) ** 2
-        return float(np.sum(square * self.n / np.maximum(self.n - 1, 1)) / count + unseen * count)
+        # Half a response more per problem that is right by chance keeps the variance above 0 where none was.
+        unseen = 0.5 * float(np.mean(slope[chosen] ** 2))
+        return float(np.sum(square * self.n / np.maximum(self.n - 1, 1)) / count) + unseen
+
+    def influence(self, k: int, chosen: Bools) -> Floats:
+        """What each problem adds to the sum of `chance_pass_at_k(q, k) - mean` over `chosen`, to first order.
+
+        A problem takes part twice: its reference is met by other problems' answers, and its answers meet
+        other problems' references. The second part sums over all problems, chosen or not.
+        """
+        value = np.where(chosen, chance_pass_at_k(np.nan_to_num(self.q), k), 0.0)
+        own = np.where(chosen, value - value.sum() / np.count_nonzero(chosen), 0.0)
+        given = np.bincount(self.giver, self.times * self._worth(k, chosen), len(self.n))
+        due = self._slope(k, chosen) * np.nan_to_num(self.q)
+        expected = self.n * (np.bincount(self.group, due)[self.group] - due)
+        return np.asarray(own + given - expected)
+
+    def _slope(self, k: int, chosen: Bools) -> Floats:
+        """By how much one more foreign response that is right raises each chosen problem's value."""
+        slope = k * (1 - np.nan_to_num(self.q)) ** (k - 1) / np.maximum(self.foreign, 1)
+        return np.where(chosen, slope, 0.0)
+
+    def _worth(self, k: int, chosen: Bools) -> Floats:
+        """By how much one response raises the sum over the chosen problems, per entry of `giver`."""
+        slope = self._slope(k, chosen)
+        cells = int(self.given.max(initial=0)) + 1
+        worth = np.bincount(self.accepted, slope[self.target], cells).astype(np.float64)[self.given]
+        return np.asarray(worth - np.where(self.own >= 0, slope[self.giver], 0.0))
 
     def smooth(self) -> Floats:
         """`q` with half a hit and half a miss added, so that it is strictly inside (0, 1)."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from upwell.metrics.outcomes import Floats, Ints
+from upwell.metrics.outcomes import Bools, Floats, Ints
 
 
 @lru_cache(maxsize=128)
@@ -31,6 +32,8 @@ def _miss(n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     )
     if np.any((c_ < 0) | (c_ > n_)):
         raise ValueError("the count c must be between 0 and n")
+    if n_.size and n_.min() == n_.max() and k_.min() == k_.max():
+        return np.asarray(miss_table(int(n_.flat[0]), int(k_.flat[0]))[c_])
     out = np.empty(n_.shape, np.float64)
     pairs, which = np.unique(np.stack([n_.ravel(), k_.ravel()]), axis=1, return_inverse=True)
     flat, counts = out.reshape(-1), c_.ravel()
@@ -59,7 +62,7 @@ def pass_hat_k(n: npt.ArrayLike, c: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     return np.where(np.asarray(k) == 1, np.true_divide(c, n), _miss(n, n - c, k))
 
 
-def best_of_at_k(starts: Ints, right: npt.NDArray[np.bool_], scores: Floats, k: int) -> Floats:
+def best_of_at_k(starts: Ints, right: Bools | Floats, scores: Floats, k: int) -> Floats:
     """Chance that the highest-scored of k of a problem's n draws is right, over all k-subsets.
 
     Equal scores share the choice equally. Exact: the subset's best lies at or below rank r in the
@@ -68,21 +71,48 @@ def best_of_at_k(starts: Ints, right: npt.NDArray[np.bool_], scores: Floats, k: 
 
     Args:
         starts: `(problems + 1,)`: the draws of problem i are `starts[i]:starts[i + 1]`.
-        right: Per draw, whether it is right.
+        right: Per draw, whether it is right, or how right.
         scores: Per draw, higher being better.
         k: Subset size, at most the fewest draws of a problem.
     """
-    out = np.zeros(len(starts) - 1)
-    n = np.diff(starts)
-    owner = np.repeat(np.arange(len(n)), n)
-    order = np.lexsort((-scores, owner))
-    score, good = scores[order], right[order].astype(np.float64)
-    first = np.flatnonzero(np.r_[True, (owner[1:] != owner[:-1]) | (score[1:] != score[:-1])][: len(owner)])
-    if not len(first):
-        return out
-    size = np.diff(np.r_[first, len(owner)])
-    whose = owner[first]
-    begin = first - starts[whose]
-    best_here = _miss(n[whose], begin, k) - _miss(n[whose], begin + size, k)
-    np.add.at(out, whose, best_here * np.add.reduceat(good, first) / size)
-    return np.clip(out, 0.0, 1.0)
+    return Ranking.of(starts, scores).best_of(right, k)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The draws of each problem from the best score down, in blocks of equal scores."""
+
+    n: Ints
+    """Draws per problem."""
+    order: Ints
+    """The draws, problem by problem, best first."""
+    first: Ints
+    """Where each block begins in `order`."""
+    size: Ints
+    """Draws in it."""
+    owner: Ints
+    """The problem that it belongs to."""
+    above: Ints
+    """Draws of that problem with higher scores."""
+
+    @classmethod
+    def of(cls, starts: Ints, scores: Floats) -> Ranking:
+        """Arguments as of `best_of_at_k`."""
+        n = np.diff(starts)
+        owner = np.repeat(np.arange(len(n)), n)
+        order = np.lexsort((-scores, owner))
+        score = scores[order]
+        first = np.flatnonzero(
+            np.r_[True, (owner[1:] != owner[:-1]) | (score[1:] != score[:-1])][: len(owner)]
+        )
+        whose = owner[first]
+        return cls(n, order, first, np.diff(np.r_[first, len(owner)]), whose, first - starts[whose])
+
+    def best_of(self, right: Bools | Floats, k: int) -> Floats:
+        """`best_of_at_k` for these scores."""
+        if not len(self.first):
+            return np.zeros(len(self.n))
+        n, above = self.n[self.owner], self.above
+        good = np.add.reduceat(right[self.order].astype(np.float64), self.first) / self.size
+        best_here = _miss(n, above, k) - _miss(n, above + self.size, k)
+        return np.clip(np.bincount(self.owner, best_here * good, len(self.n)), 0.0, 1.0)

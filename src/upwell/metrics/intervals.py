@@ -24,42 +24,39 @@ POPULATION_RARE = 1.5
 """Expected hits below which the limit towards the middle trusts the observed scale less and less: what has
 not been seen yet may be a whole problem, however small the values seen so far."""
 FIXED_RARE = 1.0
-"""The same where the problems are given, in units of the most that one response can count for."""
+"""The same, and for both limits, where the problems are given, in units of the most that one response can
+count for."""
 EQUAL = 1e-12
 """Variance, as a share of mean (1 - mean), below which values count as equal."""
 
 
-def share_interval(
-    mean: npt.ArrayLike,
-    scale: npt.ArrayLike,
-    count: int,
-    *,
-    rare: float,
-    unit: float = 1.0,
-    widen: Floats | float = 1.0,
+def _share_interval(
+    mean: npt.ArrayLike, inner: npt.ArrayLike, outer: npt.ArrayLike, count: int
 ) -> tuple[Floats, Floats]:
     """Interval for a share estimated as `mean` by averaging `count` values. Arguments broadcast.
 
     Args:
         mean: The estimate, in [0, 1].
-        scale: count * variance of the estimate / (mean (1 - mean)), above 0.
+        inner: count * variance of the estimate / (mean (1 - mean)), for the limit on the side of the middle.
+        outer: The same for the limit next to the nearer end.
         count: Values averaged.
-        rare: Hits below which `scale` is drawn up to `unit` for the limit on the side of the middle.
-        unit: Scale of what may not have been seen yet.
-        widen: Factor on the variance, for an uncertain `scale`.
 
     Returns:
         Lower and upper limits, with lower <= mean <= upper.
     """
-    m, phi = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
+    m = np.asarray(mean, np.float64)
     small = np.minimum(m, 1 - m)
-    # The limit on the side of the middle, seen from the nearer end; the other one is next to that end.
-    inner_scale = phi + np.maximum(unit - phi, 0) * np.exp(-count * small / (rare * unit))
-    inner = _limit(small, inner_scale * widen, count, upper=True)
-    outer = _limit(small, phi * widen, count, upper=False)
-    low = np.where(m < 0.5, outer, 1 - inner)
-    high = np.where(m < 0.5, inner, 1 - outer)
+    far = _limit(small, np.asarray(inner, np.float64), count, upper=True)
+    near = _limit(small, np.asarray(outer, np.float64), count, upper=False)
+    low = np.where(m < 0.5, near, 1 - far)
+    high = np.where(m < 0.5, far, 1 - near)
     return np.minimum(low, m), np.maximum(high, m)
+
+
+def _drawn_up(scale: Floats, mean: Floats, count: int, *, rare: float, unit: float) -> Floats:
+    """`scale`, trusted less and less, and `unit` instead of it, where fewer than `rare` hits were seen."""
+    hits = count * np.minimum(mean, 1 - mean)
+    return np.asarray(scale + np.maximum(unit - scale, 0) * np.exp(-hits / (rare * unit)))
 
 
 def _limit(mean: Floats, scale: Floats, count: int, *, upper: bool) -> Floats:
@@ -88,7 +85,8 @@ def population_interval(mean: npt.ArrayLike, variance: npt.ArrayLike, count: int
     scale = np.divide(variance, room, out=np.ones_like(room + variance), where=spread_out)
     # A variance that is itself estimated calls for Student's t, but that of 0-1 values follows from the mean.
     widen = 1 + (_t_factor(count) - 1) * np.maximum(1 - scale, 0)
-    return share_interval(m, scale, count, rare=POPULATION_RARE, widen=widen)
+    inner = _drawn_up(scale, m, count, rare=POPULATION_RARE, unit=1.0)
+    return _share_interval(m, inner * widen, scale * widen, count)
 
 
 def fixed_interval(
@@ -110,13 +108,16 @@ def fixed_interval(
         unit: k / n, the most that one response can count for in a problem's value.
         fitted: Problems that the noise was learned from.
     """
+    m = np.asarray(mean, np.float64)
     smooth, noise = np.clip(np.asarray(smooth, np.float64), 0.0, 1.0), np.asarray(noise, np.float64)
     room = smooth * (1 - smooth)
     known = (noise > EQUAL * room) & (room > 0)
     scale = np.minimum(np.divide(noise, room, out=np.full_like(room + noise, unit), where=known), 1.0)
     # With k = 1 the noise shows in the problem's own draws; with k = n it is known from the model alone.
     widen = 1 + (_t_factor(fitted) - 1) * unit
-    return share_interval(mean, scale, count, rare=FIXED_RARE, unit=unit, widen=widen)
+    # The noise is a model's: where few hits were seen, neither limit may rest on it alone.
+    scale = widen * _drawn_up(scale, m, count, rare=FIXED_RARE, unit=unit)
+    return _share_interval(m, scale, scale, count)
 
 
 def mean_interval(mean: float, variance: float, dof: float) -> tuple[float, float]:

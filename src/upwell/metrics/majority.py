@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from upwell.metrics.outcomes import NO_VOTE, Classes, Floats, Ints, Outcomes
+from upwell.metrics.outcomes import Classes, Floats, Ints, Outcomes
 
 NEGLIGIBLE = 1e-12
 """Chance below which an event is left out of the exact sum."""
@@ -103,11 +103,10 @@ def maj_at_k_first(outcomes: Outcomes, k: int) -> Floats:
     The number that most published scripts report. It uses k draws of each problem and no more, so it
     is noisier than `maj_at_k`. A problem where none of the first k draws has an answer is wrong.
     """
-    place = np.arange(len(outcomes.votes)) - np.repeat(outcomes.starts[:-1], outcomes.n)
-    rows = np.flatnonzero((place < k) & (outcomes.votes != NO_VOTE))
-    owner, vote, at = outcomes.owner[rows], outcomes.votes[rows], place[rows]
-    order = np.lexsort((at, vote, owner))
-    owner, vote, at, rows = owner[order], vote[order], at[order], rows[order]
+    rows = outcomes.by_vote
+    place = rows - outcomes.starts[outcomes.owner[rows]]
+    rows, at = rows[place < k], place[place < k]
+    owner, vote = outcomes.owner[rows], outcomes.votes[rows]
     first = np.flatnonzero(np.r_[True, (owner[1:] != owner[:-1]) | (vote[1:] != vote[:-1])][: len(owner)])
     values = np.zeros(len(outcomes.slots))
     if len(first):

@@ -22,7 +22,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """95 % interval for the model on problems like these: problems are the sample."""
     low_fixed: float | None = None
     high_fixed: float | None = None
-    """95 % interval for exactly these problems: only the sampling of responses is random."""
+    """95 % interval for exactly these problems: only the sampling of responses is random. It is the
+    value itself where no response goes into it (`guess_pass@k`)."""
     problems: int
     """Problems that the value is a mean over."""
     samples: int

@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -20,6 +22,10 @@ Bools = npt.NDArray[np.bool_]
 NO_VOTE = -1
 """Vote of a response without an answer. Python's `hash` never returns it."""
 
+SOUND, UNSOUND, NO_EQUATION, UNCHECKED = 1, 0, -1, -2
+"""What `Outcomes.sound` holds per response."""
+_SOUNDNESS = {"yes": SOUND, "no": UNSOUND, "none": NO_EQUATION, None: UNCHECKED}
+
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """A problem as the metrics see it."""
@@ -33,6 +39,9 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """Benchmark; chance is measured within one."""
     level: str | None = None
     subject: str | None = None
+    guess: float | None = None
+    """Chance, in [0, 1], that one guess by random operations on the question's numbers is right; None where
+    it was not computed."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     score: float | None = None
     """What a verifier thinks of it, higher being better; given for all rows or for none."""
+    sound: Literal["yes", "no", "none"] | None = None
+    """Whether the arithmetic written in it holds: `yes` where there is at least one equation to check and all
+    check out, `no` where one is wrong, `none` where there is no equation to check; None where it was not
+    looked at. Looked at for all right responses or for none; wrong ones need not be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +99,8 @@ class Outcomes:
     truncated: Bools
     tokens: npt.NDArray[np.int32]
     scores: Floats | None = None
+    sound: npt.NDArray[np.int8] | None = None
+    """Per response `SOUND`, `UNSOUND`, `NO_EQUATION` or `UNCHECKED`; None where none was looked at."""
     unanswered: int = 0
     """Problems given that have no response at all; they are in no metric."""
     notes: tuple[str, ...] = field(default=())
@@ -98,10 +113,17 @@ class Outcomes:
         confused is below one in ten million.
 
         Raises:
-            UsageError: two problems with one key, a row of an unknown problem, the same draw twice,
-                or scores on some rows only.
+            UsageError: two problems with one key, a chance of guessing outside [0, 1], a row of an unknown
+                problem, the same draw twice, scores on some rows only or not finite, or soundness on some
+                right responses only.
         """
         slots = tuple(problems)
+        for slot in slots:
+            if slot.guess is not None and not 0 <= slot.guess <= 1:
+                raise UsageError(
+                    f"problem `{slot.key}` has a chance of guessing of {slot.guess}",
+                    "give `guess` as a probability from 0 to 1, or leave it out",
+                )
         number = {slot.key: i for i, slot in enumerate(slots)}
         if len(number) < len(slots):
             raise UsageError("two problems have the same key", "give every problem its own `id`")
@@ -149,12 +171,16 @@ class Outcomes:
         return np.add.reduceat(column.astype(np.int64), self.starts[:-1])
 
     @cached_property
+    def by_vote(self) -> Ints:
+        """The responses that have an answer, by problem, then by answer, then by draw."""
+        voting = np.flatnonzero(self.votes != NO_VOTE)
+        return voting[np.lexsort((self.votes[voting], self.owner[voting]))]
+
+    @cached_property
     def classes(self) -> Classes:
         """The distinct answers of each problem."""
-        voting = np.flatnonzero(self.votes != NO_VOTE)
-        owner, vote = self.owner[voting], self.votes[voting]
-        order = np.lexsort((vote, owner))
-        owner, vote, right = owner[order], vote[order], self.correct[voting][order] == 1
+        rows = self.by_vote
+        owner, vote, right = self.owner[rows], self.votes[rows], self.correct[rows] == 1
         first = np.flatnonzero(np.r_[True, (owner[1:] != owner[:-1]) | (vote[1:] != vote[:-1])][: len(owner)])
         counts = np.diff(np.r_[first, len(owner)])
         share = np.add.reduceat(right.astype(np.float64), first) / counts if len(first) else np.zeros(0)
@@ -176,6 +202,7 @@ class Outcomes:
             truncated=self.truncated[rows],
             tokens=self.tokens[rows],
             scores=None if self.scores is None else self.scores[rows],
+            sound=None if self.sound is None else self.sound[rows],
         )
 
 
@@ -184,7 +211,7 @@ class _Columns:
 
     def __init__(self) -> None:
         self.owner, self.draw, self.tokens = array("i"), array("i"), array("i")
-        self.correct, self.truncated = array("b"), array("b")
+        self.correct, self.truncated, self.sound = array("b"), array("b"), array("b")
         self.votes, self.scores = array("q"), array("d")
 
     def add(self, owner: int, row: Row) -> None:
@@ -194,7 +221,13 @@ class _Columns:
         self.correct.append(-1 if row.correct is None else row.correct)
         self.truncated.append(row.truncated)
         self.votes.append(NO_VOTE if row.vote is None else hash(row.vote))
+        self.sound.append(_SOUNDNESS[row.sound])
         if row.score is not None:
+            if not isfinite(row.score):
+                raise UsageError(
+                    f"response `{row.problem}#{row.index}` has the score {row.score}",
+                    "give every response a finite score",
+                )
             self.scores.append(row.score)
         if self.scores and len(self.scores) != len(self.owner):
             raise UsageError(
@@ -218,15 +251,29 @@ class _Columns:
                 f"response `{slots[owner[where]].key}#{draw[where]}` is there twice",
                 "keep one line per key; the second may come from another run",
             )
+        correct, sound = (
+            np.frombuffer(self.correct, np.int8)[order],
+            np.frombuffer(self.sound, np.int8)[order],
+        )
+        checked = bool(np.any(sound != UNCHECKED))
+        missed = np.flatnonzero((correct == 1) & (sound == UNCHECKED))
+        if checked and len(missed):
+            where = int(missed[0])
+            raise UsageError(
+                f"response `{slots[owner[where]].key}#{draw[where]}` is right and its arithmetic was not "
+                "checked, though that of others was",
+                "check the arithmetic of all right responses, or of none",
+            )
         n = np.bincount(owner, minlength=len(slots))
         kept = np.flatnonzero(n)
         return Outcomes(
             slots=tuple(slots[i] for i in kept),
             starts=np.concatenate([[0], np.cumsum(n[kept])]),
-            correct=np.frombuffer(self.correct, np.int8)[order],
+            correct=correct,
             votes=np.frombuffer(self.votes, np.int64)[order],
             truncated=np.frombuffer(self.truncated, np.bool_)[order],
             tokens=np.frombuffer(self.tokens, np.int32)[order],
             scores=np.frombuffer(self.scores, np.float64)[order] if self.scores else None,
+            sound=sound if checked else None,
             unanswered=len(slots) - len(kept),
         )

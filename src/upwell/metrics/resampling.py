@@ -1,117 +1,188 @@
-"""Sampling noise of maj@k and best_of@k, by drawing whole sets of responses again from smoothed problems.
+"""Sampling noise of votes, by drawing subsets of responses from smoothed problems.
 
 A problem's chance of a right response comes from its posterior (`Difficulty`). Its wrong answers and
 silences keep their observed proportions, perturbed as a Dirichlet posterior would have them, with room
-for one answer never seen; scores are normal around the problem's own means. Two sets of n responses
-drawn from the same smoothed problem give two values, and half their squared difference is an unbiased
-estimate of the noise. It is averaged over problems of similar value, so that a slice with few problems
-borrows from the rest.
+for answers never seen. Two subsets of k fresh draws from the same smoothed problem are won or lost; they
+differ with a chance of 2 f (1 - f), f being the problem's true value. What n draws leave of f (1 - f), the
+noise of the mean over all their k-subsets, is a matter of how the subsets overlap: `left_by_overlap`. It is
+averaged over problems of similar value, so that a slice with few problems borrows from the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
 import numpy as np
+from scipy.special import gammaln
 
 from upwell.metrics.difficulty import Difficulty
-from upwell.metrics.estimators import best_of_at_k
-from upwell.metrics.majority import maj_at_k
-from upwell.metrics.outcomes import Bools, Classes, Floats, Ints, Outcomes
+from upwell.metrics.outcomes import Classes, Floats, Ints, Outcomes
+from upwell.metrics.weighting import SILENT, Ballots, as_weights
 
 PAIRS = 1_200
-"""Pairs of redrawn problems; the noise is then known to about 10 %, the interval's width to 5 %."""
-RESPONSES = 400_000
-"""Responses per half of all pairs beyond which there are fewer pairs, though never below an eighth."""
-UNSEEN = 1.0
-"""Weight, in responses, of an answer that no response has given yet."""
+"""Pairs of redrawn subsets; the noise is then known to about 10 %, the interval's width to 5 %."""
+UNSEEN, SINGLE = 1.0, 0.5
+"""Weight, in responses, of wrong answers that no response has given yet, and how much each answer that one
+response gave adds to it (after Good and Turing: what was seen once tells of what was not seen)."""
+ANSWERS = 256
+"""Wrong answers of a problem, the most frequent first, beyond which the rest counts as silence: none could win."""
 BINS = 12
 """Groups of problems of similar value among which the noise is averaged."""
 
 
 class Redraw:
-    """The same redrawn responses, for every k."""
+    """The same smoothed problems, for every k."""
 
-    def __init__(self, outcomes: Outcomes, difficulty: Difficulty, seed: int) -> None:
-        self.outcomes, self.seed = outcomes, seed
-        rng = np.random.default_rng([seed, 1])
-        count = len(outcomes.slots)
-        pairs = int(np.clip(RESPONSES / outcomes.n.mean(), PAIRS / 8, PAIRS))
-        self.chosen: Ints = np.concatenate([rng.permutation(count) for _ in range(-(-pairs // count))])[
-            :pairs
-        ]
-        self._n = np.tile(outcomes.n[self.chosen], 2)
-        self._chance = difficulty.draw(self.chosen, rng)
-        self._rng = rng
-        self._classes: Classes | None = None
-        self._scored: tuple[Ints, Bools, Floats] | None = None
+    def __init__(self, n: Ints, classes: Classes, difficulty: Difficulty, seed: int) -> None:
+        self.n = n
+        rng = self._rng = np.random.default_rng([seed, 1])
+        wanted = _closeness(n, classes)
+        # Half of the pairs go to all problems alike, half to close contests; taken at even steps.
+        rate = 0.5 / len(n) + 0.5 * wanted / wanted.sum()
+        order = rng.permutation(len(n))
+        steps = (np.arange(PAIRS) + rng.random()) / PAIRS
+        self.chosen: Ints = order[np.minimum(np.searchsorted(np.cumsum(rate[order]), steps), len(n) - 1)]
+        self._stands_for: Floats = 1 / (rate[self.chosen] * len(n))
+        """Weight of each pair: 1 on average."""
+        chance = difficulty.draw(self.chosen, rng)
+        share = rng.standard_gamma(_wrong_counts(n, classes, self.chosen))
+        self._shares: Floats = np.column_stack([chance, share * ((1 - chance) / share.sum(axis=1))[:, None]])
+        """`(pairs, answers + 1)`: the right answer, the wrong ones, those not seen yet, silence."""
 
     def majority(self, k: int, values: Floats) -> tuple[Floats, Floats]:
         """Noise and smoothed value of each problem's maj@k, given its value."""
-        if self._classes is None:
-            self._classes = self._redraw_classes()
-        return self._spread(maj_at_k(self._n, self._classes, k, seed=self.seed).values, values, k)
+        votes = self._rng.multinomial(k, np.concatenate([self._shares, self._shares]))[:, :-1]
+        # Answers not seen yet are all different: they have one vote each.
+        new = votes[:, -1].copy()
+        votes[:, -1] = np.minimum(new, 1)
+        top = votes.max(axis=1)
+        tied = np.count_nonzero(votes == top[:, None], axis=1) + np.where(top == 1, np.maximum(new - 1, 0), 0)
+        won = ((votes[:, 0] == top) & (top > 0)) / tied
+        # Two draws that disagree tie, so that maj@2 is linear in the draws, like maj@1.
+        return self._spread(won, values, k, evenly_contested if k > 2 else linear)
 
-    def best_of(self, k: int, values: Floats) -> tuple[Floats, Floats]:
-        """Noise and smoothed value of each problem's best_of@k, given its value."""
-        if self._scored is None:
-            self._scored = self._redraw_scored()
-        return self._spread(best_of_at_k(*self._scored, k), values, k)
+    def weighted(
+        self, ks: Sequence[int], values: Sequence[Floats], outcomes: Outcomes
+    ) -> list[tuple[Floats, Floats]]:
+        """Noise and smoothed value of each problem's weighted_maj@k, given its values, for rising k.
 
-    def _spread(self, drawn: Floats, values: Floats, k: int) -> tuple[Floats, Floats]:
+        Scores are normal around the means of the problem's right and wrong responses; answers not seen yet
+        count as one.
+        """
+        rng, pairs = self._rng, len(self.chosen)
+        centre, error, spread = score_moments(outcomes)
+        middle = np.tile((centre + error * rng.standard_normal(centre.shape))[:, self.chosen], 2)
+        levels = rng.random((2 * pairs, ks[-1]))
+        answer = np.ones(levels.shape, np.int32)
+        for edge in np.cumsum(self._shares, axis=1)[:, :-1].T:
+            answer += levels >= np.tile(edge, 2)[:, None]
+        answer[answer > self._shares.shape[1] - 1] = SILENT
+        side = np.where(answer == 1, middle[1][:, None], middle[0][:, None])
+        score = side + np.tile(spread[self.chosen], 2)[:, None] * rng.standard_normal(levels.shape)
+        right = np.zeros((2 * pairs, self._shares.shape[1]))
+        right[:, 1] = 1.0
+        weight = np.where(answer == SILENT, 0.0, as_weights(score, outcomes))
+        order = np.arange(ks[-1])[None, None]
+        won = Ballots(np.arange(2 * pairs), answer, weight, right).won(order, ks)
+        return [
+            self._spread(won[k][:, 0], value, k, same_winner) for k, value in zip(ks, values, strict=True)
+        ]
+
+    def _spread(
+        self, won: Floats, values: Floats, k: int, kept: Callable[[Floats], Floats]
+    ) -> tuple[Floats, Floats]:
         half = len(self.chosen)
-        first, second = drawn[:half], drawn[half:]
+        first, second = won[:half], won[half:]
         # Exact 0 and 1 are groups of their own; what lies between is cut into groups of equal size.
         inside = values[(values > 0) & (values < 1)]
         cuts = np.unique(np.quantile(inside, np.linspace(0, 1, BINS + 1)[1:-1])) if len(inside) else inside
         group = np.searchsorted(np.r_[np.nextafter(0, 1), cuts, 1.0], values, side="right")
         sizes = len(cuts) + 3
         mine = group[self.chosen]
-        tried = np.bincount(mine, minlength=sizes)
-        squares, means = (first - second) ** 2 / 2, (first + second) / 2
-        # One more pair, apart by what one response can change, keeps the noise above 0 where no pair differed.
-        pseudo = (k / float(self.outcomes.n.mean())) ** 2 / 2
-        overall = (squares.sum() + pseudo) / (half + 1)
-        noise = (np.bincount(mine, squares, sizes) + overall) / (tried + 1)
-        expected = (np.bincount(mine, means, sizes) + 0.5) / (tried + 1)
-        expected[tried == 0] = means.mean()
-        return noise[group], expected[group]
-
-    def _redraw_classes(self) -> Classes:
-        rng, starts, counts, right = self._rng, [0], list[Ints](), list[Floats]()
-        both = np.concatenate([self.chosen, self.chosen])
-        classes, n = self.outcomes.classes, self.outcomes.n
-        shares: list[Floats] = []
-        for j, i in enumerate(both):
-            span = slice(int(classes.starts[i]), int(classes.starts[i + 1]))
-            wrong = classes.counts[span][classes.right[span] < 0.5]
-            if j < len(self.chosen):
-                silent = n[i] - classes.counts[span].sum()
-                weights = np.asarray(rng.standard_gamma(np.r_[wrong, silent, UNSEEN]))
-                shares.append(weights / weights.sum())
-            share, chance = shares[j % len(self.chosen)], self._chance[j % len(self.chosen)]
-            good = rng.binomial(n[i], chance)
-            bad = rng.multinomial(n[i] - good, share)
-            seen = np.r_[good, bad[:-2], np.ones(bad[-1], np.int64)]
-            kept = seen > 0
-            order = np.argsort(-seen[kept], kind="stable")
-            counts.append(seen[kept][order])
-            right.append((np.arange(len(seen)) == 0).astype(np.float64)[kept][order])
-            starts.append(starts[-1] + int(kept.sum()))
-        sizes = np.concatenate(counts)
-        return Classes(np.array(starts), sizes, np.concatenate(right), np.arange(len(sizes)))
-
-    def _redraw_scored(self) -> tuple[Ints, Bools, Floats]:
-        """Right and wrong responses with normal scores: a redrawn maximum must not be one of those seen."""
-        rng, outcomes, pairs = self._rng, self.outcomes, len(self.chosen)
-        centre, error, spread = _score_moments(outcomes)
-        middle = (centre + error * rng.standard_normal(centre.shape))[:, self.chosen]
-        starts = np.concatenate([[0], np.cumsum(self._n)])
-        pair = np.repeat(np.tile(np.arange(pairs), 2), self._n)
-        good = rng.random(len(pair)) < self._chance[pair]
-        noise = spread[self.chosen][pair] * rng.standard_normal(len(pair))
-        return starts, good, middle[good.astype(np.int64), pair] + noise
+        weight = self._stands_for
+        tried = np.bincount(mine, weight, sizes)
+        # With k = n the value is the share of the one subset there is; else ties are averaged out.
+        whole = self.n.max() == k
+        differ = (first - second) ** 2 / 2 if whole else (first + second) / 2 - first * second
+        # Part of one more pair that differs keeps the noise above 0 where none does.
+        overall = (weight @ differ + k / float(self.n.mean()) / 2) / (weight.sum() + 1)
+        each = (np.bincount(mine, weight * differ, sizes) + overall) / (tried + 1)
+        means = weight * (first + second) / 2
+        middle = (means.sum() + 0.5) / (weight.sum() + 1)
+        expected = (np.bincount(mine, means, sizes) + middle) / (tried + 1)
+        left = np.zeros(len(self.n))
+        for n in np.unique(self.n):
+            left[self.n == n] = left_by_overlap(int(n), k, kept)
+        return each[group] * left, expected[group]
 
 
-def _score_moments(outcomes: Outcomes) -> tuple[Floats, Floats, Floats]:
+def left_by_overlap(n: int, k: int, kept: Callable[[Floats], Floats]) -> float:
+    """Variance of a mean over all k-subsets of n draws, as a share of that of one subset.
+
+    Two random k-subsets share j draws with the chances of a hypergeometric distribution; `kept` is how
+    much of the variance of one result two results have in common if they share a part j / k of their draws.
+    """
+    return float(overlap(n, k) @ kept(np.arange(k + 1) / k))
+
+
+@lru_cache(maxsize=512)
+def overlap(n: int, k: int) -> Floats:
+    """`(k + 1,)`: the chance that two random k-subsets of n draws share j of them, for j from 0 to k."""
+    j = np.arange(k + 1)
+    possible = j >= 2 * k - n
+    rest = np.where(possible, n - 2 * k + j, 0)
+    log = 2 * gammaln(k + 1) - gammaln(j + 1) - 2 * gammaln(k - j + 1) - gammaln(rest + 1)
+    log += 2 * gammaln(n - k + 1) - gammaln(n + 1)
+    return np.asarray(np.where(possible, np.exp(log), 0.0))
+
+
+def linear(x: Floats) -> Floats:
+    """The most that any function of the draws can have in common."""
+    return x
+
+
+def evenly_contested(x: Floats) -> Floats:
+    """Votes: each problem's contest is a threshold on a normal sum, and the thresholds lie anywhere.
+
+    The covariance of two threshold events at z is P2(z, z; x) - P(z)^2; integrated over z it is
+    (1 - sqrt(1 - x)) / sqrt(pi).
+    """
+    return np.asarray(1 - np.sqrt(1 - x))
+
+
+def same_winner(x: Floats) -> Floats:
+    """The heaviest draw decides: two subsets have it in common with the chance x / (2 - x)."""
+    return np.asarray(x / (2 - x))
+
+
+def _closeness(n: Ints, classes: Classes) -> Floats:
+    """Between 0 and 1: how open it is, by each problem's draws, whether the right answer or a wrong one leads."""
+    owner, right = np.repeat(np.arange(len(n)), np.diff(classes.starts)), classes.right >= 0.5
+    most = np.zeros((2, len(n)))
+    for side, chosen in enumerate((right, ~right)):
+        np.maximum.at(most[side], owner[chosen], classes.counts[chosen])
+    apart = (most[0] - most[1]) ** 2 / (most[0] + most[1] + 1)
+    return np.asarray(np.exp(-np.minimum(apart, 200) / 8))
+
+
+def _wrong_counts(n: Ints, classes: Classes, chosen: Ints) -> Floats:
+    """`(chosen, wrong answers + 2)`: how often each wrong answer was given, the weight
+    of those not seen, and how often none was given."""
+    owner = np.repeat(np.arange(len(n)), np.diff(classes.starts))
+    wrong = classes.right < 0.5
+    per_problem = np.bincount(owner[wrong], minlength=len(n))
+    place = np.cumsum(wrong) - 1 - np.repeat(np.cumsum(per_problem) - per_problem, np.diff(classes.starts))
+    width = min(int(per_problem.max(initial=0)), ANSWERS)
+    table = np.zeros((len(n), width + 2))
+    kept = wrong & (place < width)
+    table[owner[kept], place[kept]] = classes.counts[kept]
+    table[:, -1] = n - table.sum(axis=1) - np.bincount(owner[~wrong], classes.counts[~wrong], len(n))
+    table[:, -2] = UNSEEN + SINGLE * np.count_nonzero(table[:, :-2] == 1, axis=1)
+    return table[chosen]
+
+
+def score_moments(outcomes: Outcomes) -> tuple[Floats, Floats, Floats]:
     """Per problem: mean score of wrong and right responses, the errors of these means, and the spread around them.
 
     A side without responses is placed by the mean distance of the sides in the problems that have both.

@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from upwell.errors import UsageError
 from upwell.metrics.chance import Chance, adjusted_pass_at_k, chance_pass_at_k
-from upwell.metrics.difficulty import Difficulty
-from upwell.metrics.estimators import best_of_at_k, pass_at_k, pass_hat_k
 from upwell.metrics.intervals import fixed_interval, mean_interval, population_interval
-from upwell.metrics.majority import maj_at_k, maj_at_k_first
 from upwell.metrics.metric import Metric
-from upwell.metrics.outcomes import NO_VOTE, Bools, Floats, Outcomes
-from upwell.metrics.resampling import Redraw
-
-AT_K = ("pass@k", "maj@k", "maj@k_first", "best_of@k", "pass^k", "chance_pass@k", "adjusted_pass@k")
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """One metric before it is averaged: a value per problem, and how sure each is."""
-
-    name: str
-    k: int | None
-    values: Floats
-    """In [0, 1], except mean tokens."""
-    noise: Floats
-    """Variance that drawing the problem's responses again would give its value."""
-    expected: Floats | None
-    """The value as a model has it, inside (0, 1); None for a metric that is not a share."""
-    unit: float = 1.0
-    """The most that one response can count for in a problem's value: k / n."""
-    note: str | None = None
+from upwell.metrics.outcomes import Bools, Floats, Outcomes
+from upwell.metrics.series import Series, names_at_k, series
 
 
 def default_ks(n: int) -> list[int]:
@@ -66,72 +43,21 @@ def summarise(
         raise UsageError(f"k must be at least 1, got {wanted[0]}", "leave it out of the list of k")
     feasible = [k for k in wanted if k <= fewest]
     shared = _notes(outcomes, fewest)
-    metrics = [_not_computable(outcomes, name, k) for k in wanted if k > fewest for name in _at_k(outcomes)]
+    metrics = [
+        _not_computable(outcomes, name, k) for k in wanted if k > fewest for name in names_at_k(outcomes)
+    ]
     if not len(outcomes.slots):
         return [
             *metrics,
             Metric(name="pass_ratio", value=None, problems=0, samples=0, note=_join("no responses", *shared)),
         ]
-    series, chance = list(_series(outcomes, feasible, seed)), Chance.of(outcomes)
-    passed = {one.k: one for one in series if one.name == "pass@k"}
+    every, chance = list(series(outcomes, feasible, seed)), Chance.of(outcomes)
+    passed = {one.k: one for one in every if one.name == "pass@k"}
     for name, chosen in _slices(outcomes, slices):
-        metrics += [_metric(one, outcomes, chosen, name, shared) for one in series]
+        metrics += [_metric(one, outcomes, chosen, name, shared) for one in every]
         for k in feasible:
-            metrics += _guesses(passed[k], chance, outcomes, chosen, name, shared)
+            metrics += _by_chance(passed[k], chance, outcomes, chosen, name, shared)
     return metrics
-
-
-def _at_k(outcomes: Outcomes) -> list[str]:
-    return [name for name in AT_K if name != "best_of@k" or outcomes.scores is not None]
-
-
-def _series(outcomes: Outcomes, ks: Sequence[int], seed: int) -> Iterator[Series]:
-    n, c = outcomes.n, outcomes.c
-    typical = float(n.mean())
-    difficulty = Difficulty.fit(n, c)
-    yield Series("pass_ratio", None, c / n, *difficulty.noise(1), 1 / typical)
-    for k in ks:
-        yield Series("pass@k", k, pass_at_k(n, c, k), *difficulty.noise(k), k / typical)
-    for k in ks:
-        yield Series("pass^k", k, pass_hat_k(n, c, k), *difficulty.noise(k, every=True), k / typical)
-    redraw = Redraw(outcomes, difficulty, seed)
-    for k in ks:
-        yield from _majorities(outcomes, k, redraw, seed)
-    if outcomes.scores is not None:
-        for k in ks:
-            values = best_of_at_k(outcomes.starts, outcomes.correct == 1, outcomes.scores, k)
-            yield Series("best_of@k", k, values, *redraw.best_of(k, values), k / typical)
-    for name, column in (
-        ("truncated", outcomes.truncated),
-        ("no_answer", outcomes.votes == NO_VOTE),
-        ("undecided", outcomes.correct == -1),
-    ):
-        count = outcomes.per_problem(column)
-        yield Series(name, None, count / n, *Difficulty.fit(n, count).noise(1), 1 / typical)
-    tokens = outcomes.per_problem(outcomes.tokens) / n
-    around = np.add.reduceat((outcomes.tokens - np.repeat(tokens, n)) ** 2, outcomes.starts[:-1])
-    noise = np.divide(around, n * (n - 1), out=np.full(len(n), np.nan), where=n > 1)
-    yield Series("mean_tokens", None, tokens, noise, None)
-
-
-def _majorities(outcomes: Outcomes, k: int, redraw: Redraw, seed: int) -> Iterator[Series]:
-    if not np.any(outcomes.votes != NO_VOTE) and np.any(outcomes.c):
-        missing = np.full(len(outcomes.slots), np.nan)
-        for name in ("maj@k", "maj@k_first"):
-            yield Series(name, k, missing, missing, missing, note="no answers were given, only verdicts")
-        return
-    unit = k / float(outcomes.n.mean())
-    majority = maj_at_k(outcomes.n, outcomes.classes, k, seed=seed)
-    noise, expected = redraw.majority(k, majority.values)
-    note = (
-        f"{majority.simulated} problems by Monte Carlo, standard error {majority.error:.1e}"
-        if majority.error
-        else None
-    )
-    yield Series("maj@k", k, majority.values, noise + majority.errors**2, expected, unit, note)
-    # Given the problem, the first k draws are right or wrong with the chance that maj@k estimates.
-    once = np.maximum(majority.values * (1 - majority.values), 0.0) + noise
-    yield Series("maj@k_first", k, maj_at_k_first(outcomes, k), once, expected)
 
 
 def _slices(outcomes: Outcomes, wanted: bool) -> Iterator[tuple[str | None, Bools]]:
@@ -143,9 +69,11 @@ def _slices(outcomes: Outcomes, wanted: bool) -> Iterator[tuple[str | None, Bool
 
 
 def _metric(one: Series, outcomes: Outcomes, chosen: Bools, name: str | None, shared: list[str]) -> Metric:
+    absent = int(np.count_nonzero(chosen & np.isnan(one.values)))
     chosen = chosen & ~np.isnan(one.values)
     count, samples = int(np.count_nonzero(chosen)), int(outcomes.n[chosen].sum())
-    note = _join(one.note, *shared)
+    left_out = f"{one.missing}: {absent}" if one.missing and absent else None
+    note = _join(one.note, left_out, *shared)
     if not count:
         return Metric(name=one.name, k=one.k, value=None, problems=0, samples=0, slice=name, note=note)
     values, noise = one.values[chosen], float(one.noise[chosen].mean())
@@ -164,8 +92,10 @@ def _metric(one: Series, outcomes: Outcomes, chosen: Bools, name: str | None, sh
         mean = min(max(mean, 0.0), 1.0)
         smooth = float(one.expected[chosen].mean())
         low, high = map(float, population_interval(mean, between, count))
-        low_fixed, high_fixed = map(
-            float, fixed_interval(mean, noise, smooth, count, unit=one.unit, fitted=len(one.values))
+        low_fixed, high_fixed = (
+            map(float, fixed_interval(mean, noise, smooth, count, unit=one.unit, fitted=len(one.values)))
+            if one.sampled
+            else (mean, mean)
         )
     return Metric(
         name=one.name, k=one.k, value=mean, low=low, high=high, low_fixed=low_fixed, high_fixed=high_fixed,
@@ -173,7 +103,7 @@ def _metric(one: Series, outcomes: Outcomes, chosen: Bools, name: str | None, sh
     )  # fmt: skip
 
 
-def _guesses(
+def _by_chance(
     passed: Series, chance: Chance, outcomes: Outcomes, chosen: Bools, name: str | None, shared: list[str]
 ) -> Iterator[Metric]:
     """chance_pass@k and adjusted_pass@k, over the problems that have a chance."""
@@ -211,14 +141,18 @@ def _guesses(
     guess, right = chance_pass_at_k(chance.q[known], k), passed.values[known]
     mean, base, noise = float(guess.mean()), float(right.mean()), chance.noise(k, known)
     smooth = float(chance_pass_at_k(chance.smooth()[known], k).mean())
-    yield metric("chance_pass@k", mean, _between(guess), noise, smooth, note)
+    # Problems share their responses, so the spread between their values is not all there is.
+    pull = chance.influence(k, known)
+    yield metric("chance_pass@k", mean, _spread(pull, count), noise, smooth, note)
     value = adjusted_pass_at_k(base, mean)
     if value is None:
         yield metric("adjusted_pass@k", None, 0, 0, 0, _join("chance is 1", note))
         return
     # To first order in both means.
     by_pass, by_chance = 1 / (1 - mean), (1 - base) / (1 - mean) ** 2
-    spread = _between(by_pass * right - by_chance * guess)
+    pull = -by_chance * pull
+    pull[known] += by_pass * (right - base)
+    spread = _spread(pull, count)
     noise = by_pass**2 * float(passed.noise[known].mean()) + by_chance**2 * noise
     inside = 0.5 / (samples + 1)
     smooth = min(max((float(passed.expected[known].mean()) - smooth) / (1 - smooth), inside), 1 - inside)
@@ -226,8 +160,9 @@ def _guesses(
     yield metric("adjusted_pass@k", value, spread, noise, smooth, _join(below, note))
 
 
-def _between(values: Floats) -> float:
-    return float(values.var(ddof=1)) if len(values) > 1 else np.nan
+def _spread(influence: Floats, count: int) -> float:
+    """Variance between `count` problems, from what each of all problems adds to their sum."""
+    return float(influence @ influence) / (count - 1) if count > 1 else np.nan
 
 
 def _notes(outcomes: Outcomes, fewest: int) -> list[str]:

@@ -95,6 +95,8 @@ def _response(shown: Shown, longest: int) -> dict[str, Any]:
         "text": text,
         "finish": response.finish,
         "tokens": response.tokens,
+        "score": response.score,
+        "sound": verdict.sound if verdict else None,
         "graded": verdict is not None,
         "correct": verdict.correct if verdict else None,
         "answer": None if verdict is None or verdict.answer is None else _clipped(verdict.answer, 500)[0],

@@ -219,8 +219,11 @@
       r.answer === null ? make("span", { text: "no answer found" }) : make("span", null, "answer ", make("bdi", { text: r.answer })),
       r.tier && r.tier !== "none" ? make("span", { text: `decided by ${r.tier}` }) : null,
       r.trouble ? make("span", { class: "warn", text: `trouble: ${r.trouble}` }) : null,
-      make("span", { text: plural(r.tokens, "token") }),
-      r.finish === "length" ? make("span", { class: "warn", text: "cut at the token limit" }) : make("span", { text: "ended by itself" }),
+      r.sound === "no" ? make("span", { class: "warn", text: "an equation in it is wrong" }) : null,
+      r.score === null ? null : make("span", { text: `score ${Number(r.score.toPrecision(4))}` }),
+      r.tokens === null ? null : make("span", { text: plural(r.tokens, "token") }),
+      r.finish === "length" ? make("span", { class: "warn", text: "cut at the token limit" }) : null,
+      r.finish === "stop" ? make("span", { text: "ended by itself" }) : null,
       make("span", { text: `try ${r.index}` }));
     const item = make("article", { class: "response" }, about);
     item.append(r.text ? make("p", { class: "text", dir: "auto", tabindex: "0", text: r.text }) : make("p", { class: "caption", text: "(empty)" }));

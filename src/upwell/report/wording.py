@@ -135,9 +135,19 @@ def metric_rows(run: RunView) -> list[MetricRow]:
         ("pass_ratio", None, "PassRatio", "share of all tries that are right; equals pass@1", "vermillion"),
         ("pass@k", tries, f"pass@{tries}", f"at least one of {tries} tries is right", "blue"),
         ("maj@k", tries, f"maj@{tries}", f"the most frequent of {tries} answers is right", "green"),
+        *(
+            ("pass@k_extrapolated", m.k, f"pass@{count(m.k or 0)}, extrapolated", "expected of more tries", "blue")
+            for m in run.metrics
+            if m.name == "pass@k_extrapolated"
+        ),
+        ("weighted_maj@k", tries, f"weighted maj@{tries}", "the answer with the highest sum of scores is right", ""),
+        ("best_of@k", tries, f"best of {tries}", "the response with the highest score is right", ""),
         ("pass^k", tries, f"pass^{tries}", f"all of {tries} tries are right", ""),
         ("chance_pass@k", tries, f"chance pass@{tries}", "its answers to other problems, taken here", "grey"),
         ("adjusted_pass@k", tries, f"adjusted pass@{tries}", "pass@k with chance discounted", ""),
+        ("guess_pass@k", tries, f"guess pass@{tries}", "random operations on the question's numbers", "grey"),
+        ("sound_pass@k", tries, f"sound pass@{tries}", "right, and all its arithmetic checks out", ""),
+        ("sound_pass@k_upper", tries, f"sound pass@{tries}, upper", "or has no arithmetic to check", ""),
         ("truncated", None, "truncated", "responses cut at the token limit", ""),
         ("no_answer", None, "no answer", "responses in which no answer was found", ""),
         ("mean_tokens", None, "mean tokens", "generated per response", ""),
