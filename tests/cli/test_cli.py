@@ -131,7 +131,7 @@ WRONG = {
     "endless grading": (["--timeout", "inf"], "--timeout is inf"),
     "greedy and many": (["--temperature", "0"], "would be the same"),
     "no such prompt": (["--prompt", "nonsense"], "no prompt `nonsense`"),
-    "no such style": (["--style", "nonsense"], "no extraction style `nonsense`"),
+    "no such style": (["--style", "nonsense"], "no grading style `nonsense`"),
     "out is a file": (["--out", "empty.jsonl"], "is a file"),
     "out is something else": (["--out", "bare"], "not a run directory"),
     "no out": (["--out"], "--out"),
@@ -396,7 +396,7 @@ def test_a_dead_worker_does_not_end_the_command() -> None:
     """Writing to a child that has died must be an error that can be handled, not the end of the process."""
     code = (
         "import subprocess, sys\n"
-        "from upwell.measurement import stages\n"
+        "from upwell.measurement import grading\n"
         "def grade(*_, **__):\n"
         "    child = subprocess.Popen([sys.executable, '-c', ''], stdin=subprocess.PIPE)\n"
         "    child.wait()\n"
@@ -405,8 +405,31 @@ def test_a_dead_worker_does_not_end_the_command() -> None:
         "    except BrokenPipeError:\n"
         "        print('survived', flush=True)\n"
         "    sys.stdout.flush(); import os; os._exit(0)\n"
-        "stages.grade = grade\n"
+        "grading.grade = grade\n"
         "from upwell.cli import main; main()"
     )
     done = upwell("grade", "x", command=[sys.executable, "-c", code])
     assert (done.returncode, done.stdout.strip()) == (0, "survived")
+
+
+def test_grading_a_file_comparing_and_planning(desk: Path) -> None:
+    """The verbs that read what is there already: tables on stdout, one line per fact."""
+    for name, right in (("a", 1), ("b", 3)):
+        lines = [{"q": i, "gold": "1", "outs": ["1"] * right + ["2"] * (4 - right)} for i in range(6)]
+        (desk / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        fields = [x for f in ("gold=gold", "prediction=outs", "problem=q") for x in ("--field", f)]
+        done = upwell(
+            "grade", f"{name}.jsonl", *fields, "--also", "xwin-flex,minerva", "--no-cache", cwd=desk
+        )
+        assert done.returncode == 0, done.stderr
+        assert "What each style reports" in done.stdout and "xwin-flex" in done.stdout
+    done = upwell("compare", "a-auto", "b-auto", cwd=desk)
+    assert done.returncode == 0 and "B - A" in done.stdout and "+50.0" in done.stdout, done.stderr
+    found = json.loads(upwell("compare", "a-auto", "b-auto", "--json", cwd=desk).stdout)
+    assert found["shared"] == 6 and found["lines"][0]["difference"]["value"] == pytest.approx(0.5)
+    planned = upwell("measure", "--problems", "sums.jsonl", "--out", "none", "--plan", "0.2", cwd=desk)
+    assert planned.returncode == 0 and "width" in planned.stdout, planned.stderr
+    assert not (desk / "none").exists()
+    refused = upwell("grade", "nowhere.jsonl", cwd=desk)
+    assert_refused(refused)
+    assert "nowhere.jsonl" in refused.stderr

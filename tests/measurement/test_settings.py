@@ -13,7 +13,9 @@ from arithmetic import LIMIT, PROBLEMS, Pupil, write_problems
 
 import upwell.engines.embedded.engine as embedded
 from upwell.errors import UsageError
-from upwell.measurement import GradeSettings, MeasureSettings, SampleSettings, grade, measure, stages
+from upwell.measurement import GradeSettings, MeasureSettings, SampleSettings, grade, measure
+from upwell.measurement import grading as grading_stage
+from upwell.measurement.plan import planned
 from upwell.records import Problem
 from upwell.runs import Run
 
@@ -64,14 +66,14 @@ def measured(
 
         def close(self) -> None: ...
 
-    real = stages.RuleGrader
+    real = grading_stage.RuleGrader
 
     def grader(style: str, **given: Any) -> Any:
         trace.grader.update(given, style=style)
         return real(style, **given)
 
     monkeypatch.setattr(embedded, "EmbeddedEngine", Engine)
-    monkeypatch.setattr(stages, "RuleGrader", grader)
+    monkeypatch.setattr(grading_stage, "RuleGrader", grader)
 
     def measured(**changes: Any) -> Trace:
         asked: dict[str, Any] = dict(
@@ -190,13 +192,39 @@ def test_style(measured: Measured) -> None:
     trace = measured(style="boxed")
     assert trace.manifest["grader"].endswith("/boxed")
     assert (Run.read(trace.out).summary or {})["counts"]["by_tier"] == {"none": 8}
-    with pytest.raises(UsageError, match="no extraction style `nonsense`"):
+    with pytest.raises(UsageError, match="no grading style `nonsense`"):
         measured(style="nonsense")
 
 
 @pytest.mark.parametrize(("name", "value"), [("workers", 3), ("timeout", 0.5)])
 def test_what_the_grader_is_told(measured: Measured, name: str, value: float) -> None:
     assert measured(**{name: value}).grader[name] == value
+
+
+def test_cache(measured: Measured) -> None:
+    assert measured().grader["cache"] is not None
+    assert measured(cache=False).grader["cache"] is None
+
+
+def test_extrapolate(measured: Measured) -> None:
+    found = [
+        m
+        for m in (Run.read(measured(extrapolate=(64, 2)).out).summary or {})["metrics"]
+        if "extrap" in m["name"]
+    ]
+    assert [(m["k"], m["value"]) for m in found] == [(64, None), (2, None)], "four problems are too few"
+    assert "problems" in found[0]["note"] and "needs no extrapolation" in found[1]["note"]
+
+
+def test_plan(measured: Measured, tmp_path: Path) -> None:
+    settings = MeasureSettings(
+        problems=str(tmp_path / "sums.jsonl"), out=str(tmp_path / "none"), samples=4, plan=0.2
+    )
+    blind = planned(settings, 0.2)
+    assert [one.k for one in blind] == [1, 4] and not (tmp_path / "none").exists()
+    pilot = measured().out
+    known = planned(dataclasses.replace(settings, out=str(pilot)), 0.2)
+    assert known[0].basis != blind[0].basis
 
 
 ELSEWHERE = {
@@ -262,6 +290,13 @@ def test_grading_settings(measured: Measured, tmp_path: Path) -> None:
         "style",
         "workers",
         "timeout",
+        "cache",
+        "extrapolate",
+        "field",
+        "problems",
+        "split",
+        "also",
+        "score",
     }
     made = grade(f"{source}/", GradeSettings(style="last-number"))
     assert made == Path(f"{source}-last-number")
