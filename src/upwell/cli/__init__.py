@@ -39,7 +39,7 @@ def main() -> NoReturn:
         help="Measure how much mathematics a language model can already do.",
         version=__version__,
         default_parameter=Parameter(negative_iterable=()),
-        help_format="plaintext",
+        help_format="markdown",
         suppress_keyboard_interrupt=False,  # it would end the process without a word
     )
     for verb, (where, line) in VERBS.items():

@@ -70,7 +70,7 @@ def compare(
     second
         Run directory, graded; differences are of this one minus the first.
     k
-        Compare pass@k and maj@k for this k; by default 1 and the most that both runs have. Repeatable.
+        Compare pass@k and maj@k for this k; by default the most that both runs have. Repeatable.
     flips
         Flipped problems shown, the surest first.
     json

@@ -14,7 +14,7 @@ class ProblemSettings:
     """Which problems."""
 
     problems: str
-    """Problem set: a name (`upwell problems`), procedural:<reasoning-gym task>, or a JSONL, JSON, CSV, TSV or
+    """Problem set: a name (`upwell problems`), procedural:TASK (of reasoning-gym), or a JSONL, JSON, CSV, TSV or
     Parquet file."""
     split: str = "test"
     """Split of a named set."""
