@@ -93,6 +93,7 @@ def compare(
 
 def _shown(path: Path) -> int:
     from upwell.cli.tables import agreement_table, metrics_table
+    from upwell.report.text import visible
     from upwell.runs import Run
 
     run = Run.read(path)
@@ -102,7 +103,7 @@ def _shown(path: Path) -> int:
     metrics_table(run.manifest, summary)
     if "agreement" in summary:
         agreement_table(summary["agreement"])
-    _print(f"run: {path}")
+    _print(f"run: {visible(str(path))}")
     return 1 if summary["counts"].get("failed") else 0
 
 

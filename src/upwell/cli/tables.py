@@ -51,7 +51,7 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
     whole = [m for m in summary["metrics"] if m["slice"] is None]
     if not whole:
         return
-    most = max((m["k"] for m in whole if m["k"] is not None and m["value"] is not None), default=None)
+    most = max((m["k"] for m in whole if m["name"] == "pass@k" and m["value"] is not None), default=None)
     counts = summary["counts"]
     out = console()
     model = manifest.get("model", {}).get("name", manifest.get("engine", ""))
@@ -80,7 +80,7 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
             shares = f"PassRatio {_number(ratio, 'value')}, pass@{most} {_number(best, 'value')}"
             out.print(visible(f"  {slice_}: {shares} ({ratio['problems']} problems)"), markup=False)
     refused = [m for m in whole if m["name"] == "pass@k_extrapolated" and m["value"] is None]
-    for note in [*summary.get("notes", []), *(f"pass@{m['k']}: {m['note']}" for m in refused)]:
+    for note in [*summary.get("notes", []), *(str(m["note"]) for m in refused)]:
         out.print(visible(f"note: {note}"), markup=False)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from upwell.errors import UsageError
-from upwell.grading import RuleGrader
+from upwell.grading import RuleGrader, canonical
 from upwell.measurement.summary import outcomes_of
 from upwell.measurement.watch import Silent, Watch
 from upwell.runs import Run
@@ -101,6 +101,9 @@ def compare(first: str, second: str, *, ks: Sequence[int] = (), watch: Watch | N
             raise UsageError(
                 f"--k {k}: every shared problem has {most} responses in both runs", f"--k {most} or less"
             )
+    for path, run in zip((first, second), runs, strict=True):
+        if run.summary is None:
+            notes.append(f"the run `{path}` is not finished: these numbers are over what it has so far")
     flips = flipped(a.n, a.c, b.n, b.c)
     changed = [i for i in range(len(pairs)) if a.c[i] * b.n[i] != b.c[i] * a.n[i]]
     changed.sort(key=lambda i: (flips.p_values[i], pairs[i]))
@@ -156,23 +159,34 @@ def _matched(
 ) -> tuple[list[tuple[int, int]], list[str]]:
     """The numbers of the shared problems in either table, by key or else by question, and notes."""
     by_key = [{slot.key: i for i, slot in enumerate(table.slots)} for table in tables]
-    pairs = [(i, by_key[1][key]) for key, i in by_key[0].items() if key in by_key[1]]
+    named = [(i, by_key[1][key]) for key, i in by_key[0].items() if key in by_key[1]]
+    pairs = [
+        (i, j) for i, j in named if _alike(asked[0][tables[0].slots[i].key], asked[1][tables[1].slots[j].key])
+    ]
     notes = []
-    if not pairs:
+    if len(pairs) * 2 <= len(named):  # a file's lines are named by number where it gives no id
         by_text = [_by_question(keys, problems) for keys, problems in zip(by_key, asked, strict=True)]
         pairs = [(i, by_text[1][text]) for text, i in by_text[0].items() if text in by_text[1]]
         if pairs:
             notes.append("the runs name their problems differently: matched by question")
+    elif len(pairs) < len(named):
+        notes.append(
+            f"{len(named) - len(pairs):,} problems have one name in both runs but another question or gold: left out"
+        )
     if len(pairs) < 2:
         raise UsageError(
             f"`{names[0]}` and `{names[1]}` share {len(pairs)} of {len(by_key[0])} and {len(by_key[1])} problems; "
             "a paired comparison needs two",
             "measure both models on the same --problems and --limit",
         )
-    other = sum(tables[0].slots[i].gold != tables[1].slots[j].gold for i, j in pairs)
-    if other:
-        notes.append(f"{other:,} shared problems have another gold answer in the second run")
     return pairs, notes
+
+
+def _alike(one: _Asked, other: _Asked) -> bool:
+    """Whether two problems of one name are one problem."""
+    if one.question and other.question and one.question.split() != other.question.split():
+        return False
+    return one.answer == other.answer or canonical(one.answer) == canonical(other.answer)
 
 
 def _by_question(keys: dict[str, int], problems: dict[str, _Asked]) -> dict[str, int]:

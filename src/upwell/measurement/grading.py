@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import msgspec
 from upwell import problems
 from upwell.errors import UsageError
 from upwell.grading import RuleGrader, cache_file, soundness
+from upwell.grading.style import style_named
 from upwell.measurement.agreement import agreement
 from upwell.measurement.dumps import Dump
 from upwell.measurement.settings import GradeSettings, Grading
@@ -49,6 +52,12 @@ def grade(path: str, settings: GradeSettings, *, watch: Watch | None = None) -> 
         StorageError: The verdicts cannot be written; what was written stays.
     """
     watch = watch or Silent()
+    for style in settings.others():
+        style_named(style)
+    if not os.path.exists(path):
+        raise UsageError(
+            f"no run and no file at `{path}`", "give a run directory, or the output file of another program"
+        )
     if os.path.isfile(path):
         return _grade_dump(path, settings, watch)
     idle = [name for name in ("field", "problems") if getattr(settings, name)]
@@ -98,8 +107,9 @@ def _grade_run(path: str, settings: GradeSettings, watch: Watch) -> Path:
             identity=carried | {"grader": grader.identity},
         ) as run,
     ):
-        _copy_missing(source, run, "problems", Problem)
-        _copy_missing(source, run, "responses", Response, lambda row: _scored(row, scores))
+        with _begun(run):
+            _copy_missing(source, run, "problems", Problem)
+            _copy_missing(source, run, "responses", Response, lambda row: _scored(row, scores))
         before = source.summary
         failed = before["counts"].get("failed", 0) if before is not None else 0
         notes = (
@@ -142,7 +152,8 @@ def _grade_dump(path: str, settings: GradeSettings, watch: Watch) -> Path:
             identity={"model": {"name": Path(path).name}, "grader": grader.identity},
         ) as run,
     ):
-        _import(dump, run, watch)
+        with _begun(run):
+            _import(dump, run, watch)
         _finish(run, grader, settings, watch, dump.notes, 0)
     return Path(out)
 
@@ -252,6 +263,18 @@ def _owed(
             yield by_key[response.problem], response
 
 
+@contextmanager
+def _begun(run: Run) -> Iterator[None]:
+    """Takes a run away again that a wrong input ended before it had a verdict: its directory is then free for the
+    command put right, and all that it held is a copy."""
+    try:
+        yield
+    except UsageError:
+        if not run.exists("verdicts"):
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
 def _import(dump: Dump, run: Run, watch: Watch) -> None:
     """Put the dump's samples into the run's tables, except those that are there."""
     have, known = run.keys("responses"), run.keys("problems")
@@ -286,7 +309,8 @@ def _import(dump: Dump, run: Run, watch: Watch) -> None:
     if dump.torn is not None:
         number, text = dump.torn
         dump.notes.append(f"the last line ({number + 1}) is cut off and is in no number: see rejects.jsonl")
-        run.append("rejects", [Reject(key=str(number), step="read", reason="cut off", rejected=text)])
+        if str(number) not in run.keys("rejects"):
+            run.append("rejects", [Reject(key=str(number), step="read", reason="cut off", rejected=text)])
 
 
 def _copy_missing(

@@ -188,7 +188,7 @@ def _extrapolated(outcomes: Outcomes, k: int, watch: Watch) -> Metric:
         high_fixed=found.high_fixed if found.value is not None else None,
         problems=found.problems,
         samples=found.samples,
-        note=found.refused or f"{found.family}, chosen by held-out draws",
+        note=found.refused or f"{found.family}, weighed by held-out problems",
     )
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from upwell.metrics.chance import adjusted_pass_at_k, chance_pass_at_k
     from upwell.metrics.estimators import best_of_at_k, pass_at_k, pass_hat_k
-    from upwell.metrics.extrapolation import Extrapolation, extrapolate
+    from upwell.metrics.extrapolation import Extrapolation, extrapolate, extrapolate_curve
     from upwell.metrics.majority import maj_at_k, maj_at_k_first
     from upwell.metrics.metric import Metric
     from upwell.metrics.outcomes import Outcomes, Row, Slot
-    from upwell.metrics.pairing import Difference, Flips, compare, flipped
+    from upwell.metrics.pairing import Difference, Flips, compare, detectable, flipped
     from upwell.metrics.planning import Planned, plan_samples
     from upwell.metrics.summary import default_ks, summarise
     from upwell.metrics.weighting import weighted_maj_at_k
@@ -35,7 +35,9 @@ _HOMES = {
     "chance_pass_at_k": "chance",
     "compare": "pairing",
     "default_ks": "summary",
+    "detectable": "pairing",
     "extrapolate": "extrapolation",
+    "extrapolate_curve": "extrapolation",
     "flipped": "pairing",
     "maj_at_k": "majority",
     "maj_at_k_first": "majority",
@@ -60,7 +62,9 @@ __all__ = [
     "chance_pass_at_k",
     "compare",
     "default_ks",
+    "detectable",
     "extrapolate",
+    "extrapolate_curve",
     "flipped",
     "maj_at_k",
     "maj_at_k_first",

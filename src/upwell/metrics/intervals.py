@@ -23,9 +23,9 @@ HITS = 2.0
 POPULATION_RARE = 1.5
 """Expected hits below which the limit towards the middle trusts the observed scale less and less: what has
 not been seen yet may be a whole problem, however small the values seen so far."""
-FIXED_RARE = 1.0
+FIXED_RARE = 1.3
 """The same, and for both limits, where the problems are given, in units of the most that one response can
-count for."""
+count for. Half a hit expected of 1,319 is covered by 88 % if the other limit is left alone."""
 EQUAL = 1e-12
 """Variance, as a share of mean (1 - mean), below which values count as equal."""
 
@@ -113,8 +113,9 @@ def fixed_interval(
     room = smooth * (1 - smooth)
     known = (noise > EQUAL * room) & (room > 0)
     scale = np.minimum(np.divide(noise, room, out=np.full_like(room + noise, unit), where=known), 1.0)
-    # With k = 1 the noise shows in the problem's own draws; with k = n it is known from the model alone.
-    widen = 1 + (_t_factor(fitted) - 1) * unit
+    # With k = 1 the noise shows in the problem's own draws; with k = n it is known from the model alone, and
+    # that from no more problems than are neither all right nor all wrong.
+    widen = 1 + (_t_factor(np.minimum(fitted, 5 + 4 * fitted * room)) - 1) * unit
     # The noise is a model's: where few hits were seen, neither limit may rest on it alone.
     scale = widen * _drawn_up(scale, m, count, rare=FIXED_RARE, unit=unit)
     return _share_interval(m, scale, scale, count)
@@ -126,7 +127,8 @@ def mean_interval(mean: float, variance: float, dof: float) -> tuple[float, floa
     return mean - half, mean + half
 
 
-def _t_factor(count: int) -> float:
-    if count < 2:
-        return 1.0
-    return float((t.ppf(0.5 + LEVEL / 2, count - 1) / norm.ppf(0.5 + LEVEL / 2)) ** 2)
+def _t_factor(count: npt.ArrayLike) -> Floats:
+    """Factor on a variance that is estimated from `count` values, so that Student's t is done justice."""
+    dof = np.asarray(count, np.float64) - 1
+    quantile = t.ppf(0.5 + LEVEL / 2, np.maximum(dof, 1.0))
+    return np.where(dof < 1, 1.0, (quantile / norm.ppf(0.5 + LEVEL / 2)) ** 2)

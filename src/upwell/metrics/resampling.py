@@ -22,6 +22,8 @@ from upwell.metrics.weighting import SILENT, Ballots, as_weights
 
 PAIRS = 1_200
 """Pairs of redrawn subsets; the noise is then known to about 10 %, the interval's width to 5 %."""
+DRAWS = 1_000_000
+"""Scored draws per half of all pairs beyond which there are fewer pairs."""
 UNSEEN, SINGLE = 1.0, 0.5
 """Weight, in responses, of wrong answers that no response has given yet, and how much each answer that one
 response gave adds to it (after Good and Turing: what was seen once tells of what was not seen)."""
@@ -70,37 +72,44 @@ class Redraw:
         Scores are normal around the means of the problem's right and wrong responses; answers not seen yet
         count as one.
         """
-        rng, pairs = self._rng, len(self.chosen)
+        rng, taken = self._rng, np.arange(0, PAIRS, -(-PAIRS * ks[-1] // DRAWS))
+        shares, pairs = np.tile(self._shares[taken], (2, 1)), 2 * len(taken)
+        chosen = np.tile(self.chosen[taken], 2)
         centre, error, spread = score_moments(outcomes)
-        middle = np.tile((centre + error * rng.standard_normal(centre.shape))[:, self.chosen], 2)
-        levels = rng.random((2 * pairs, ks[-1]))
-        answer = np.ones(levels.shape, np.int32)
-        for edge in np.cumsum(self._shares, axis=1)[:, :-1].T:
-            answer += levels >= np.tile(edge, 2)[:, None]
-        answer[answer > self._shares.shape[1] - 1] = SILENT
-        side = np.where(answer == 1, middle[1][:, None], middle[0][:, None])
-        score = side + np.tile(spread[self.chosen], 2)[:, None] * rng.standard_normal(levels.shape)
-        right = np.zeros((2 * pairs, self._shares.shape[1]))
+        middle = np.tile((centre + error * rng.standard_normal(centre.shape))[:, chosen[: len(taken)]], 2)
+        # The limits between answers, one problem after the other, make one rising sequence.
+        row = np.arange(pairs)[:, None]
+        limits = np.minimum(np.cumsum(shares, axis=1)[:, :-1], 1.0) + row
+        levels = rng.random((pairs, ks[-1])) + row
+        answer = np.searchsorted(limits.ravel(), levels, side="right") - row * limits.shape[1] + 1
+        answer[answer == shares.shape[1]] = SILENT
+        score = np.where(answer == 1, middle[1][:, None], middle[0][:, None])
+        score += spread[chosen][:, None] * rng.standard_normal(levels.shape)
+        right = np.zeros(shares.shape)
         right[:, 1] = 1.0
         weight = np.where(answer == SILENT, 0.0, as_weights(score, outcomes))
-        order = np.arange(ks[-1])[None, None]
-        won = Ballots(np.arange(2 * pairs), answer, weight, right).won(order, ks)
+        ballots = Ballots(np.arange(pairs), answer.astype(np.int32), weight, right)
+        won = ballots.won(np.arange(ks[-1])[None, None], ks)
         return [
-            self._spread(won[k][:, 0], value, k, same_winner) for k, value in zip(ks, values, strict=True)
+            self._spread(won[k][:, 0], value, k, same_winner, taken)
+            for k, value in zip(ks, values, strict=True)
         ]
 
     def _spread(
-        self, won: Floats, values: Floats, k: int, kept: Callable[[Floats], Floats]
+        self,
+        won: Floats,
+        values: Floats,
+        k: int,
+        kept: Callable[[Floats], Floats],
+        taken: Ints | slice = slice(None),
     ) -> tuple[Floats, Floats]:
-        half = len(self.chosen)
-        first, second = won[:half], won[half:]
+        first, second = np.split(won, 2)
         # Exact 0 and 1 are groups of their own; what lies between is cut into groups of equal size.
         inside = values[(values > 0) & (values < 1)]
         cuts = np.unique(np.quantile(inside, np.linspace(0, 1, BINS + 1)[1:-1])) if len(inside) else inside
         group = np.searchsorted(np.r_[np.nextafter(0, 1), cuts, 1.0], values, side="right")
         sizes = len(cuts) + 3
-        mine = group[self.chosen]
-        weight = self._stands_for
+        mine, weight = group[self.chosen[taken]], self._stands_for[taken]
         tried = np.bincount(mine, weight, sizes)
         # With k = n the value is the share of the one subset there is; else ties are averaged out.
         whole = self.n.max() == k

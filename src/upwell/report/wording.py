@@ -136,11 +136,23 @@ def metric_rows(run: RunView) -> list[MetricRow]:
         ("pass@k", tries, f"pass@{tries}", f"at least one of {tries} tries is right", "blue"),
         ("maj@k", tries, f"maj@{tries}", f"the most frequent of {tries} answers is right", "green"),
         *(
-            ("pass@k_extrapolated", m.k, f"pass@{count(m.k or 0)}, extrapolated", "expected of more tries", "blue")
+            (
+                "pass@k_extrapolated",
+                m.k,
+                f"pass@{count(m.k or 0)}, extrapolated",
+                "expected of more tries",
+                "blue",
+            )
             for m in run.metrics
             if m.name == "pass@k_extrapolated"
         ),
-        ("weighted_maj@k", tries, f"weighted maj@{tries}", "the answer with the highest sum of scores is right", ""),
+        (
+            "weighted_maj@k",
+            tries,
+            f"weighted maj@{tries}",
+            "the answer with the highest sum of scores is right",
+            "",
+        ),
         ("best_of@k", tries, f"best of {tries}", "the response with the highest score is right", ""),
         ("pass^k", tries, f"pass^{tries}", f"all of {tries} tries are right", ""),
         ("chance_pass@k", tries, f"chance pass@{tries}", "its answers to other problems, taken here", "grey"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.errors import UsageError
-from upwell.measurement.dumps.formats import known
+from upwell.measurement.dumps.formats import Format, known
 from upwell.measurement.dumps.lines import ABSENT, Lines, at, columns
 from upwell.measurement.dumps.reading import Reading, Sample
 from upwell.problems import ProblemSet
@@ -73,9 +73,13 @@ class Dump:
             )
         self._lines = Lines(path)
         head = [line for _, line in islice(self._lines, _HEAD)]
+        if not head and self._lines.torn is not None:
+            raise UsageError(
+                f"{path}:1: not a JSON object", "give JSON lines, or a JSON document that ends in .json"
+            )
         if not head:
             raise UsageError(f"`{path}` holds no samples", "check that it was written whole")
-        self.format = None if "response" in fields or "prediction" in fields else known(head[0])
+        self.format = None if "response" in fields or "prediction" in fields else _layout(head)
         """The known layout by which the file is read, if it has one and `fields` names no response."""
         fields = {**(self.format.fields if self.format else {}), **fields}
         self._check(fields, head)
@@ -96,21 +100,20 @@ class Dump:
             UsageError: A line is broken or lacks a field, an id occurs twice, or a problem has two golds.
         """
         reading = Reading(self.path, self.fields, self.golds)
-        copy: object = ABSENT
+        first: dict[tuple[str, str], object] = {}
         left_out = 0
         for number, line in self._lines:
             if self.format is not None and self.format.copies is not None:
+                which = (str(line.get("doc_id")), str(line.get("doc_hash")))
                 value = line.get(self.format.copies)
-                copy = value if copy is ABSENT else copy
-                if value != copy:
+                if first.setdefault(which, value) != value:
                     left_out += 1
                     continue
             yield from reading.samples(number, line)
         if left_out:
             assert self.format is not None
             self.notes.append(
-                f"{left_out:,} lines repeat the samples under another `{self.format.copies}` than `{copy}`: "
-                "counted once"
+                f"{left_out:,} lines repeat samples under another `{self.format.copies}`: counted once, as first read"
             )
         self.notes += reading.notes()
 
@@ -153,3 +156,8 @@ class Dump:
         return UsageError(
             f"{lead}; the fields of its first line: {shown or 'none'}", f"--field {what}={guess}{more}"
         )
+
+
+def _layout(head: list[dict[str, Any]]) -> Format | None:
+    """The known layout of the first line that has one: a batch may begin with a request that failed."""
+    return next((found for line in head if (found := known(line)) is not None), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -14,6 +16,7 @@ from upwell.problems import files as data_files
 
 ABSENT = object()
 """What a path leads to that a line does not have."""
+_LONGEST_INT = 4000
 _LISTS = ("samples", "results", "rows", "data")
 """Where a JSON document that is one object keeps its list of samples."""
 
@@ -33,7 +36,7 @@ class Lines:
                 yield number - 1, row
             return
         try:
-            with self.path.open("rb") as file:
+            with _opened(self.path) as file:
                 first = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
                 file.seek(0)
                 if first == b"[" or self.path.suffix.lower() == ".json":
@@ -42,8 +45,8 @@ class Lines:
                     yield from self._of_lines(file) if found is None else found
                 else:
                     yield from self._of_lines(file)
-        except OSError as error:
-            what = error.strerror or str(error)
+        except (OSError, EOFError, zlib.error) as error:
+            what = getattr(error, "strerror", None) or str(error)
             raise UsageError(
                 f"cannot read `{self.path}`: {what}", "give a run directory or a data file"
             ) from None
@@ -95,6 +98,16 @@ def columns(line: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{key}.{inner}" for inner in value)
 
 
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _LONGEST_INT else digits  # Python refuses longer ones
+
+
 def _decoded(line: bytes) -> dict[str, Any]:
     """A line as an object; NaN, which other programs do write, as None.
 
@@ -105,7 +118,7 @@ def _decoded(line: bytes) -> dict[str, Any]:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         try:
-            value = json.loads(line, parse_constant=lambda _: None)
+            value = json.loads(line, parse_constant=lambda _: None, parse_int=_whole)
         except RecursionError:
             raise ValueError("nested too deeply") from None
     except RecursionError:
@@ -118,7 +131,7 @@ def _decoded(line: bytes) -> dict[str, Any]:
 def _of_document(data: bytes, path: Path) -> Iterator[tuple[int, dict[str, Any]]] | None:
     """The samples of a file that is one JSON document; None where it is one object a line instead."""
     try:
-        value = json.loads(data, parse_constant=lambda _: None)
+        value = json.loads(data, parse_constant=lambda _: None, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
             return None

@@ -12,6 +12,9 @@ from upwell.problems import ProblemSet
 from upwell.problems.answers import after_hashes, last_boxed, text_of
 from upwell.records import Problem, Response
 
+_CUT = frozenset(("length", "max_tokens", "max_output_tokens", "model_length", "max_length", "abort"))
+"""What programs call the end of a response that was cut off."""
+
 
 class Sample(NamedTuple):
     """One response of a dump, with its problem and what the dump says of it."""
@@ -31,7 +34,7 @@ class Reading:
         self._seen: set[int] = set()
         self._problems: dict[str, tuple[Problem, int]] = {}
         self._golds = _by_key_and_question(golds) if golds is not None else {}
-        self._silent = self._unpacked = self._empty = 0
+        self._silent = self._unpacked = self._empty = self._blank = 0
 
     def samples(self, number: int, line: Mapping[str, Any]) -> Iterator[Sample]:
         key = self._key(number, line)
@@ -41,7 +44,7 @@ class Reading:
         verdicts = self._spread("correct", number, line, len(texts), many, _truth)
         scores = self._spread("reward", number, line, len(texts), many, float)
         logprobs = self._spread("logprob", number, line, len(texts), many, float)
-        tokens = self._spread("tokens", number, line, len(texts), many, int)
+        tokens = self._spread("tokens", number, line, len(texts), many, _amount)
         ends = self._spread("finish", number, line, len(texts), many, _finish)
         for i, text in enumerate(texts):
             self._silent += text is None
@@ -72,6 +75,8 @@ class Reading:
             )
         if self._empty:
             found.append(f"{self._empty:,} lines hold an empty list of samples and are in no number")
+        if self._blank:
+            found.append(f"{self._blank:,} lines have an empty gold answer: no response can be right there")
         if self._unpacked:
             found.append(
                 f"the gold is what follows `####` or stands in the last \\boxed{{}} of a solution, on "
@@ -98,19 +103,31 @@ class Reading:
             value = self._value(name, line)
             if value is None:
                 continue
-            if isinstance(value, list) and not _is_dialogue(value):
-                flat = [part for item in value for part in (item if isinstance(item, list) else [item])]
+            if isinstance(value, list) and not _is_message(value):
+                flat = [
+                    part
+                    for item in value
+                    for part in (item if isinstance(item, list) and not _is_message(item) else [item])
+                ]
                 return [self._said(part, name, number) for part in flat], name == "prediction", True
             return [self._said(value, name, number)], name == "prediction", False
         return [None], False, False
 
     def _said(self, value: Any, name: str, number: int) -> str | None:
+        """The text of one sample: a string or number, or what a chat message says."""
         if isinstance(value, list) and _is_dialogue(value):
             value = value[-1]
         if isinstance(value, Mapping):
+            if "content" not in value and "text" not in value:
+                return self._text(value, name, number)  # which says what it is, and how to reach into it
             value = value.get("content", value.get("text"))
-            if isinstance(value, list):  # a message of parts
-                value = "".join(str(part.get("text", "")) for part in value if isinstance(part, Mapping))
+        if isinstance(value, list) and _is_parts(value):  # of which some are reasoning, not answer
+            value = "".join(str(part["text"]) for part in value if isinstance(part.get("text"), str))
+        if isinstance(value, bool):
+            raise UsageError(
+                f"{self._path}:{number + 1}: `{self._fields[name]}` holds log-likelihoods or flags, not text",
+                "grade a task that generates text, or name the field: --field response=FIELD",
+            )
         return None if value is None else self._text(value, name, number)
 
     def _problem(self, key: str, number: int, line: Mapping[str, Any]) -> tuple[Problem, int]:
@@ -159,6 +176,7 @@ class Reading:
         short = (after_hashes(gold) or last_boxed(gold)) if "####" in gold or "\\boxed" in gold else None
         if short is not None:
             self._unpacked += 1
+        self._blank += not gold.strip()
         return short or gold
 
     def _reference(self, name: str, number: int, line: Mapping[str, Any]) -> Problem:
@@ -233,6 +251,15 @@ class Reading:
             ) from None
 
 
+def _is_message(value: list[Any]) -> bool:
+    """Whether a list is one message, not one item per sample."""
+    return _is_dialogue(value) or _is_parts(value)
+
+
+def _is_parts(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, Mapping) and "type" in item for item in value)
+
+
 def _is_dialogue(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(item, Mapping) and "role" in item for item in value)
 
@@ -247,6 +274,12 @@ def _folded(text: str) -> str:
     return " ".join(text.split())
 
 
+def _amount(value: Any) -> int:
+    if int(value) != value or value < 0:
+        raise ValueError(value)
+    return int(value)
+
+
 def _truth(value: Any) -> bool:
     if isinstance(value, str):
         folded = value.strip().lower()
@@ -258,5 +291,8 @@ def _truth(value: Any) -> bool:
     return bool(value)
 
 
-def _finish(value: Any) -> str:
-    return "length" if str(value) in ("length", "max_tokens", "abort") else "stop"
+def _finish(value: Any) -> str | None:
+    said = str(value).casefold()
+    if said in ("", "unknown"):
+        return None
+    return "length" if said in _CUT else "stop"
