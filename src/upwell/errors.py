@@ -58,3 +58,25 @@ class BudgetSpent(UpwellError):
     """A spending cap was reached. The run is resumable."""
 
     exit_code = 3
+
+
+def check_ranges(*checks: tuple[str, float | None, bool, str]) -> None:
+    """Refuse the first setting whose value is out of its range: (name, value, whether it is good, the range).
+
+    Raises:
+        UsageError: names the flag, the value, the range, and an example that is in it.
+    """
+    for name, value, good, range_ in checks:
+        if not good:
+            flag = "--" + name.replace("_", "-")
+            example = _IN_RANGE.get(name.replace("_", "-"), "16")
+            raise UsageError(f"{flag} is {value}, but has to be {range_}", f"{flag} {example}")
+
+
+_IN_RANGE = {
+    "temperature": "0.7", "top-p": "0.95", "min-p": "0.05", "top-k": "50", "max-tokens": "512",
+    "memory-gb": "4", "threads": "2", "workers": "2", "timeout": "5", "plan": "0.04", "extrapolate": "1024",
+    "requests-per-minute": "500", "tokens-per-minute": "100000", "request-timeout": "600", "patience": "300",
+    "choices-per-call": "1", "replicas": "2", "gpus-per-replica": "1", "cpus-per-replica": "1",
+    "batch-rows": "50000", "batch-mb": "190", "poll-seconds": "30", "max-usd": "5", "max-total-tokens": "1000000",
+}  # fmt: skip

@@ -8,6 +8,10 @@ from typing import Literal, Protocol
 import msgspec
 
 
+NOT_NOW_SECONDS = 0.005
+"""How long an idle engine waits before it asks a source again that had nothing for the moment."""
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How tokens are drawn. Part of what a response means, so part of a run's fingerprint."""
 
@@ -31,13 +35,43 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """The caller's name for it; comes back in the reply."""
     prompt: str
-    """The rendered prompt."""
+    """The rendered prompt; or, with `chat`, what the user says."""
     add_special_tokens: bool
     """Whether the tokenizer adds its own (such as BOS); False where `prompt` holds them as text,
     as a rendered chat template does."""
+    chat: bool = False
+    """Whether the server is to put the model's chat template around `prompt`. Only engines that speak to
+    a server can; the others answer such a request with an error reply."""
     seed: int
     """0 <= seed < 2**63. With the model, prompt and sampling, it fixes the response."""
     sampling: Sampling
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What calls took, as whoever served them counts it."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    """Tokens of prompts, those read from a cache included."""
+    cached_tokens: int = 0
+    """How many of the prompt tokens were read from a cache."""
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+NO_USAGE = Usage()
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +83,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     """Tokens generated, the end-of-sequence token included."""
     prompt_tokens: int = 0
+    """Tokens of the prompt that were read for this reply: 0 where another reply of the same call has them."""
+    cached_tokens: int = 0
+    """How many of `prompt_tokens` were read from a cache."""
     logprob: float | None = None
     """Mean log-probability per generated token at temperature 1, where the engine knows it."""
+    seeded: bool = True
+    """Whether the request's own seed drew it: not where one call drew several responses, or seeds are not taken."""
+    wasted: Usage = NO_USAGE
+    """Calls made for this request that gave nothing, with the tokens that they are known to have taken."""
     error: str | None = None
     """Why there is no text; None means that there is one."""
 
@@ -62,11 +103,15 @@ class Engine(Protocol):
     order, retries what is transient, answers what cannot be served with an error reply, and raises
     `EngineError` only when nothing can be served any more. Neighbouring requests with the same
     prompt may share work, so send the draws of one problem together.
+
+    The source may give `None`: no request now, ask again later. An engine with requests in flight goes
+    on with those and asks again when one has ended; an engine with none waits `NOT_NOW_SECONDS` first.
+    So a source can decide by the replies what to ask next, without the engine standing still.
     """
 
     identity: str
     """What produced the replies: engine, model, revision, dtype. Free of secrets and machine paths."""
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Reply]: ...
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Reply]: ...
 
     def close(self) -> None: ...

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
-from upwell.engines.base import Reply, Request
+from upwell.engines.base import NOT_NOW_SECONDS, Reply, Request
 
 
 class ScriptedEngine:
@@ -19,9 +20,12 @@ class ScriptedEngine:
         self._reply = reply
         self.identity = identity
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Reply]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
         """One reply per request, in order. An exception of the function is an error reply."""
         for request in requests:
+            if request is None:
+                time.sleep(NOT_NOW_SECONDS)
+                continue
             try:
                 made = self._reply(request)
             except Exception as error:  # noqa: BLE001  the function is the caller's: whatever it does wrong is data

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from upwell.engines.checkpoints import DEFAULT_MODEL
-from upwell.errors import UsageError
+from upwell.engines.settings import EngineSettings
+from upwell.errors import UsageError, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +34,14 @@ class ProblemSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(ProblemSettings):
+class SampleSettings(EngineSettings, ProblemSettings):
     """How responses are drawn, and from what."""
 
     out: str
     """Run directory. The same command on the same directory resumes it."""
     model: str = DEFAULT_MODEL
-    """Model: smollm2-135m-instruct, a local checkpoint folder, or a hub name (owner/name[@revision])."""
+    """Model: smollm2-135m-instruct, a local checkpoint folder, or a hub name (owner/name[@revision]), run here; or
+    server:URL#NAME (several URLs with commas), vllm:CHECKPOINT, or batch:URL#NAME."""
     prompt: str = "auto"
     """Prompt template by name; auto is the model's own chat template, or `plain` where it has none."""
     samples: int = 16
@@ -58,21 +60,9 @@ class SampleSettings(ProblemSettings):
     """Stop string, besides those of the prompt template. Repeatable."""
     seed: int = 0
     """Seed of the run; every draw has its own, hashed from this, its problem and its number."""
-    dtype: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 where the processor multiplies it natively."""
-    device: str = "auto"
-    """cpu, cuda, cuda:N, or auto."""
-    slots: int | None = None
-    """Draws in flight at most; by default as many as are worth it and fit into memory."""
-    memory_gb: float | None = None
-    """GiB that draws in flight may take; by default a share of what is free."""
-    threads: int | None = None
-    """CPU threads; all cores by default."""
-    logprobs: bool = False
-    """Also record each response's mean log-probability."""
 
     def __post_init__(self) -> None:
-        _check_ranges(
+        check_ranges(
             ("samples", self.samples, self.samples >= 1, "1 or more"),
             ("max-tokens", self.max_tokens, self.max_tokens >= 1, "1 or more"),
             ("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 (greedy) or more"),
@@ -87,10 +77,8 @@ class SampleSettings(ProblemSettings):
             ("min-p", self.min_p, 0 <= self.min_p < 1, "0 or more, below 1"),
             ("top-k", self.top_k, self.top_k >= 0, "0 (all) or more"),
             ("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more"),
-            ("slots", self.slots, self.slots is None or self.slots >= 1, "1 or more"),
-            ("memory-gb", self.memory_gb, self.memory_gb is None or 0 < self.memory_gb < math.inf, "above 0"),
-            ("threads", self.threads, self.threads is None or self.threads >= 1, "1 or more"),
         )
+        EngineSettings.__post_init__(self)
         if any(not stop for stop in self.stop):
             raise UsageError("--stop is empty, which would stop at once", "leave --stop out")
         if self.temperature == 0 and (self.top_p, self.top_k, self.min_p) != (1.0, 0, 0.0):
@@ -122,7 +110,7 @@ class Grading:
     """Also estimate pass@K for this K beyond the samples drawn, with an interval, or say why not. Repeatable."""
 
     def __post_init__(self) -> None:
-        _check_ranges(
+        check_ranges(
             ("workers", self.workers, self.workers is None or self.workers >= 1, "1 or more"),
             ("timeout", self.timeout, 0 < self.timeout < math.inf, "above 0"),
             *(("extrapolate", k, k >= 1, "1 or more") for k in self.extrapolate),
@@ -140,7 +128,7 @@ class MeasureSettings(Grading, SampleSettings):
     def __post_init__(self) -> None:
         SampleSettings.__post_init__(self)
         Grading.__post_init__(self)
-        _check_ranges(("plan", self.plan, self.plan is None or 0 < self.plan < 1, "between 0 and 1"))
+        check_ranges(("plan", self.plan, self.plan is None or 0 < self.plan < 1, "between 0 and 1"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,18 +170,3 @@ def _mapping(entries: tuple[str, ...], example: str) -> dict[str, str]:
             raise UsageError(f"--field names `{name}` twice", "name each field once")
         found[name] = column
     return found
-
-
-_EXAMPLES = {
-    "temperature": "0.7", "top-p": "0.95", "min-p": "0.05", "top-k": "50", "max-tokens": "512",
-    "memory-gb": "4", "threads": "2", "workers": "2", "timeout": "5", "plan": "0.04", "extrapolate": "1024",
-}  # fmt: skip
-
-
-def _check_ranges(*checks: tuple[str, float | None, bool, str]) -> None:
-    """Refuse the first flag whose value is out of its range: (flag, value, whether it is good, the range)."""
-    for flag, value, good, range_ in checks:
-        if not good:
-            raise UsageError(
-                f"--{flag} is {value}, but has to be {range_}", f"--{flag} {_EXAMPLES.get(flag, '16')}"
-            )

@@ -89,7 +89,7 @@ class EmbeddedEngine:
         self._planned: dict[int, tuple[int, int]] = {}
         self.identity = identity(checkpoint, self.dtype, device)
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Reply]:
+    def generate(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
         """One reply per request, in the order in which draws end.
 
         Raises:
@@ -182,6 +182,8 @@ class EmbeddedEngine:
 
     def encode(self, request: Request) -> list[int] | str:
         """Token ids of a prompt, or why it cannot be served."""
+        if request.chat:
+            return "this engine takes rendered prompts; only a server puts a chat template around one"
         ids: list[int] = self._tokenizer(request.prompt, add_special_tokens=request.add_special_tokens)[
             "input_ids"
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol
@@ -10,7 +11,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from upwell.engines.base import Reply, Request
+from upwell.engines.base import NOT_NOW_SECONDS, Reply, Request
 from upwell.engines.embedded.attention import Prefix
 from upwell.engines.embedded.drawing import Rows, draw, token_logprobs, uniforms
 from upwell.engines.embedded.shared_prefix import SharedPrefixModel
@@ -19,6 +20,7 @@ End = Literal["stop", "length"]
 
 _GROUP = 256
 """Draws of one prompt that a lane takes at once; a prompt with more may be prefilled by a second lane too."""
+_NO_MORE = object()
 
 
 class Host(Protocol):
@@ -47,17 +49,19 @@ class Work:
         slots: draws that all lanes together hold.
     """
 
-    def __init__(self, requests: Iterable[Request], lanes: int, slots: int) -> None:
+    def __init__(self, requests: Iterable[Request | None], lanes: int, slots: int) -> None:
         self._source = iter(requests)
         self._lock = threading.Lock()
         self._held: list[deque[Request]] = [deque() for _ in range(lanes)]
         self._ahead: deque[Request] = deque()
         self._slots = slots
-        self._dry = False
+        self.dry = False
+        """Whether the source has ended."""
         self._begun = False
 
     def peek(self, lane: int) -> Request | None:
-        """The request that the lane is to start next, or None where there is nothing left for it."""
+        """The request that the lane is to start next, or None where there is nothing for it: for now, or, once
+        the source is `dry`, for good."""
         with self._lock:
             held = self._held[lane]
             if not held:
@@ -82,7 +86,7 @@ class Work:
         self._begun = True
         while len(self._ahead) < self._slots and self._pull():
             pass
-        if self._dry:
+        if self.dry:
             share = -(-len(self._ahead) // len(self._held))
             for held in self._held:
                 held.extend(self._ahead.popleft() for _ in range(min(share, len(self._ahead))))
@@ -99,13 +103,15 @@ class Work:
             yield first
 
     def _pull(self) -> bool:
-        if not self._dry:
-            request = next(self._source, None)
-            if request is None:
-                self._dry = True
-            else:
-                self._ahead.append(request)
-        return not self._dry
+        """Read one request ahead; False where the source has none, for now or for good (`dry`)."""
+        if self.dry:
+            return False
+        request = next(self._source, _NO_MORE)
+        if isinstance(request, Request):
+            self._ahead.append(request)
+            return True
+        self.dry = request is _NO_MORE
+        return False
 
 
 def _prompt(request: Request) -> tuple[str, bool]:
@@ -147,16 +153,20 @@ class Lane:
             work: what there is to do.
             stopped: asked before every step whether to leave off.
         """
-        first = work.peek(self.number)
-        if first is None:
-            return
+        while (first := work.peek(self.number)) is None:
+            if work.dry or stopped():
+                return
+            time.sleep(NOT_NOW_SECONDS)
         self.model = self.host.buffers(self.number, self._longest(first))
         try:
             while not stopped():
                 yield from self._fill(work)
-                if not self.draws:
+                if self.draws:
+                    yield from self._step()
+                elif work.dry:
                     return
-                yield from self._step()
+                else:
+                    time.sleep(NOT_NOW_SECONDS)
         finally:
             self._clear()
 
