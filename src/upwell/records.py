@@ -56,6 +56,10 @@ class Response(Record, frozen=True, omit_defaults=True):
     not known, as in most files of other programs."""
     tokens: int | None = None
     """Tokens generated, the end-of-sequence token included; None where not known."""
+    prompt_tokens: int | None = None
+    """Tokens of the prompt that were read for this response: 0 where another response of the same call has them."""
+    usd: float | None = None
+    """What it cost, in US dollars; None where it cost nothing or that is not known."""
     seed: int | None = None
     """The seed of this draw (see `draw_seed`); None where not known."""
     logprob: float | None = None
@@ -127,6 +131,18 @@ class Failure(Record, frozen=True, omit_defaults=True):
     where: str
     message: str
     attempt: int = 1
+
+
+class Waste(Record, frozen=True, omit_defaults=True):
+    """What calls for one draw took that gave nothing: cut, malformed, refused after the work was done."""
+
+    key: str
+    """Key of the draw."""
+    calls: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """Tokens that these calls are known to have taken."""
+    usd: float | None = None
 
 
 class Lap(Record, frozen=True):

@@ -121,14 +121,21 @@ def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
         Model whose tokenizer and chat template are used; smollm2-135m-instruct by default.
     """
     from upwell import problems
-    from upwell.engines.checkpoints import DEFAULT_MODEL, resolve
+    from upwell.engines.checkpoints import DEFAULT_MODEL
+    from upwell.engines.opening import find_model
+    from upwell.engines.settings import EngineSettings
     from upwell.measurement.plan import template_for
 
     problem = problems.load(key, limit=1).problems[0] if "/" not in key else problems.find(key)
-    checkpoint = resolve(model or DEFAULT_MODEL, say=_say)
-    template = template_for(prompt, checkpoint, _say)
+    found = find_model(model or DEFAULT_MODEL, EngineSettings(), say=_say)
+    template = template_for(prompt, found, _say)
     text = template.render(problem.question)
-    tokenizer = checkpoint.tokenizer()
+    if found.checkpoint is None:
+        around = "its server puts the chat template around it" if template.chat else "as text"
+        _say(f"{problem.key}: prompt {template.name}@{template.digest[:12]} for {found.name}, {around}")
+        sys.stdout.write(visible(text) + "\n")
+        return 0
+    checkpoint, tokenizer = found.checkpoint, found.checkpoint.tokenizer()
     ids = tokenizer(text, add_special_tokens=template.add_special_tokens)["input_ids"]
     seen = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     _say(

@@ -24,7 +24,7 @@ class Terminal:
         self._task: Any = None
         self._what = ""
         self._total = self._done = self._start = self._tokens = 0
-        self._begun = self._told = 0.0
+        self._begun = self._told = self._usd = 0.0
 
     def __enter__(self) -> Terminal:
         return self
@@ -47,6 +47,7 @@ class Terminal:
         """Start a part: a bar, or its first line."""
         self._stop()
         self._what, self._total, self._done, self._start, self._tokens = what, total, done, done, 0
+        self._usd = 0.0
         self._begun = self._told = time.monotonic()
         if self._live:
             from rich.console import Console
@@ -67,10 +68,11 @@ class Terminal:
         elif total > done:
             self.say(f"{what}: {done:,} of {total:,} there already" if done else f"{what}: {total:,}")
 
-    def advance(self, rows: int = 1, *, tokens: int = 0) -> None:
+    def advance(self, rows: int = 1, *, tokens: int = 0, usd: float = 0.0) -> None:
         """Count finished rows; show them a few times a second, or a line now and then."""
         self._done += rows
         self._tokens += tokens
+        self._usd += usd
         now = time.monotonic()
         if now - self._told < (0.25 if self._live else _LINE_SECONDS):
             return
@@ -99,7 +101,9 @@ class Terminal:
     def _rate(self, now: float) -> str:
         seconds = max(now - self._begun, 1e-9)
         rows = f"{(self._done - self._start) / seconds:,.1f}/s"
-        return f"{rows}, {self._tokens / seconds:,.0f} tokens/s" if self._tokens else rows
+        if self._tokens:
+            rows += f", {self._tokens / seconds:,.0f} tokens/s"
+        return rows + (f", ${self._usd:,.4g}" if self._usd else "")
 
     def _stop(self) -> None:
         if self._bar is not None:

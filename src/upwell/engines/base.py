@@ -7,7 +7,6 @@ from typing import Literal, Protocol
 
 import msgspec
 
-
 NOT_NOW_SECONDS = 0.005
 """How long an idle engine waits before it asks a source again that had nothing for the moment."""
 
@@ -51,6 +50,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What calls took, as whoever served them counts it."""
 
     calls: int = 0
+    """Calls counted in; 0 where only tokens are counted."""
     prompt_tokens: int = 0
     """Tokens of prompts, those read from a cache included."""
     cached_tokens: int = 0
@@ -94,6 +94,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Calls made for this request that gave nothing, with the tokens that they are known to have taken."""
     error: str | None = None
     """Why there is no text; None means that there is one."""
+
+    @property
+    def usage(self) -> Usage:
+        """All that was taken for this reply, calls for nothing included."""
+        own = Usage(
+            prompt_tokens=self.prompt_tokens, cached_tokens=self.cached_tokens, completion_tokens=self.tokens
+        )
+        return own + self.wasted
 
 
 class Engine(Protocol):

@@ -132,6 +132,29 @@ def resolve(model: str, *, say: Callable[[str], None] = lambda line: None) -> Ch
     )
 
 
+def chat_source(model: str, *, say: Callable[[str], None] = lambda line: None) -> Checkpoint:
+    """The checkpoint whose chat template is to be applied here; of a folder or a hub name only the tokenizer is needed.
+
+    Raises:
+        UsageError: it is not there, or has no chat template.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        found = Checkpoint(folder.resolve().name, folder)
+    elif model.lower() != DEFAULT_MODEL and model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        name, _, revision = model.partition("@")
+        fetched = _snapshot(name, revision, [p for p in _HUB_PATTERNS if p != "*.safetensors"], say)
+        found = Checkpoint(name, fetched, revision=fetched.name)
+    else:
+        found = resolve(model, say=say)
+    if not (found.chat_template() or "").strip():
+        raise UsageError(
+            f"--chat-template {model}: it has no chat template",
+            "--chat-template server, or a checkpoint that has one",
+        )
+    return found
+
+
 def _local(model: str, folder: Path) -> Checkpoint:
     if not folder.is_dir():
         raise UsageError(
@@ -156,21 +179,25 @@ def _local(model: str, folder: Path) -> Checkpoint:
 
 
 def _from_hub(model: str, say: Callable[[str], None]) -> Checkpoint:
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise MissingExtra(f"downloading `{model}`", "huggingface_hub", "embedded")
-    from huggingface_hub import snapshot_download
-
     name, _, revision = model.partition("@")
-    say(f"looking for {name} in the hub's cache, then on the hub")
-    try:
-        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=_HUB_PATTERNS))
-    except Exception as error:  # noqa: BLE001  its HTTP stack raises many kinds; all mean: not to be had
-        raise UsageError(
-            f"the model `{model}` is no folder here and could not be fetched from the hub: {first_line(error)}",
-            f"check the name and the network, or use --model {DEFAULT_MODEL}, which needs no hub",
-        ) from None
+    folder = _snapshot(name, revision, _HUB_PATTERNS, say)
     checked = _local(str(folder), folder)
     return Checkpoint(name, checked.folder, revision=folder.name)
+
+
+def _snapshot(name: str, revision: str, patterns: list[str], say: Callable[[str], None]) -> Path:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise MissingExtra(f"downloading `{name}`", "huggingface_hub", "embedded")
+    from huggingface_hub import snapshot_download
+
+    say(f"looking for {name} in the hub's cache, then on the hub")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    except Exception as error:  # noqa: BLE001  its HTTP stack raises many kinds; all mean: not to be had
+        raise UsageError(
+            f"the model `{name}` is no folder here and could not be fetched from the hub: {first_line(error)}",
+            f"check the name and the network, or use --model {DEFAULT_MODEL}, which needs no hub",
+        ) from None
 
 
 def _default_folder(say: Callable[[str], None]) -> Path:

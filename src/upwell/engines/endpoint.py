@@ -27,6 +27,16 @@ class Endpoint:
         """The URL without user info and query: what may be written down."""
         return scrub_url(self.url)
 
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine."""
+        host = urlsplit(self.url).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled without its key: a worker gets that by a way of its own."""
+        return Endpoint, (self.url,)
+
     def at(self, path: str) -> str:
         """The URL of a path under the base, such as `chat/completions`; a query of the base stays."""
         parts = urlsplit(self.url)
@@ -62,7 +72,11 @@ def parse_endpoints(text: str, key_env: str | None) -> tuple[tuple[Endpoint, ...
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        good = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         good = False
     if not good:

@@ -107,7 +107,10 @@ class EngineSettings:
                 what = "--ray" if meant == _RAY else " and ".join(sorted(meant)) + " models"
                 raise UsageError(f"{flag} does nothing for `{model}`: it is for {what}", f"leave {flag} out")
         if self.ray is not None and kind not in (EMBEDDED, SERVER):
-            raise UsageError(f"--ray does not replicate `{model}`: a {kind} engine has servers of its own", "leave --ray out")
+            raise UsageError(
+                f"--ray does not replicate `{model}`: a {kind} engine has servers of its own",
+                "leave --ray out",
+            )
 
 
 DIALECTS = ("auto", "openai", "vllm", "sglang", "llamacpp")

@@ -12,6 +12,7 @@ import msgspec
 from upwell import problems, prompts
 from upwell.engines.base import Request, Sampling
 from upwell.engines.checkpoints import Checkpoint
+from upwell.engines.opening import Model
 from upwell.errors import UsageError
 from upwell.measurement.settings import MeasureSettings, ProblemSettings, SampleSettings
 from upwell.problems import ProblemSet
@@ -48,6 +49,7 @@ class Plan:
                     add_special_tokens=self.template.add_special_tokens,
                     seed=draw_seed(self.seed, problem.key, index),
                     sampling=self.sampling,
+                    chat=self.template.chat,
                 )
 
     def count_owed(self, done: set[str]) -> int:
@@ -83,14 +85,15 @@ def load_problems(settings: ProblemSettings) -> ProblemSet:
     return found
 
 
-def template_for(name: str, checkpoint: Checkpoint | None, say: Callable[[str], None]) -> prompts.Template:
+def template_for(name: str, model: Model | None, say: Callable[[str], None]) -> prompts.Template:
     """The prompt template of a name, with the model's chat template where it needs one."""
-    chat = chat_of(checkpoint) if checkpoint is not None else None
+    chat = chat_of(model.chat) if model is not None and model.chat is not None else None
+    by_server = model is not None and model.chat_by_server
     if name == "auto":
-        name = "chat" if chat is not None else "plain"
-        if chat is None and checkpoint is not None:
-            say(f"{checkpoint.name} has no chat template: using the prompt `plain`")
-    return prompts.get(name, chat=chat, examples=_train_problems)
+        name = "chat" if chat is not None or by_server else "plain"
+        if name == "plain" and model is not None:
+            say(f"{model.name} has no chat template: using the prompt `plain`")
+    return prompts.get(name, chat=chat, by_server=by_server, examples=_train_problems)
 
 
 def chat_of(checkpoint: Checkpoint) -> prompts.Chat | None:

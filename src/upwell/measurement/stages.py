@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from upwell.engines.base import Engine, Reply, Request
-from upwell.engines.checkpoints import Checkpoint, resolve
+from upwell.engines.opening import Model, find_model
+from upwell.engines.spending import Metered, Price, price_of
 from upwell.errors import UsageError
 from upwell.measurement.grading import Clock, grade_owed, grader_of
 from upwell.measurement.plan import Plan, load_problems, plan, template_for
 from upwell.measurement.settings import MeasureSettings, SampleSettings
+from upwell.measurement.spending import row_usd, spending_of, spent_so_far, waste_of
 from upwell.measurement.summary import summary_of, total_seconds
 from upwell.measurement.watch import Silent, Watch
 from upwell.problems import ProblemSet
@@ -42,6 +44,7 @@ def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Wat
             {
                 "metrics": [],
                 "counts": {"responses": run.count("responses"), "failed": failed},
+                "spending": spending_of(run),
                 "notes": [*job.plan.problem_set.notes, *_of_failures(failed)],
                 "seconds": total_seconds(run),
             }
@@ -79,10 +82,12 @@ class _Sampling:
         problem_set = load_problems(settings)
         for note in problem_set.notes:
             watch.say(f"{problem_set.name}: {note}")
-        self._checkpoint: Checkpoint | None = None
+        self._model: Model | None = None
+        self._price: Price | None = None
         if engine is None:
-            self._checkpoint = resolve(settings.model, say=watch.say)
-        template = template_for(settings.prompt, self._checkpoint, watch.say)
+            self._model = find_model(settings.model, settings, say=watch.say)
+            self._price = price_of(self._model, settings)
+        template = template_for(settings.prompt, self._model, watch.say)
         self.plan: Plan = plan(settings, problem_set, template)
 
     def __enter__(self) -> _Sampling:
@@ -94,8 +99,13 @@ class _Sampling:
 
     def open(self, verb: str, fingerprint: dict[str, Any], identity: dict[str, Any]) -> Run:
         settings, made = self._settings, self.plan
-        model = self._engine.identity if self._engine is not None else self._embedded_identity()
-        run = Run.open(
+        if self._model is not None:
+            model, entry = self._model.identity, self._model.entry()
+        else:
+            assert self._engine is not None
+            model = self._engine.identity
+            entry = {"name": model}
+        return Run.open(
             settings.out,
             verb=verb,
             settings=asdict(settings),
@@ -106,7 +116,7 @@ class _Sampling:
                 {"name": made.problem_set.name, "digest": made.problem_set.digest},
             ],
             identity={
-                "model": self._model_entry(model),
+                "model": entry,
                 "engine": model,
                 "prompt": {
                     "name": made.template.name,
@@ -117,7 +127,6 @@ class _Sampling:
                 **identity,
             },
         )
-        return run
 
     def draw(self, run: Run) -> int:
         """Draw what is owed. Returns how many draws are still owed because they failed."""
@@ -131,8 +140,12 @@ class _Sampling:
         if not owed:
             return 0
         if self._engine is None:
-            watch.say(f"loading {self._settings.model}")
-            self._engine = self._embedded()
+            assert self._model is not None
+            watch.say(f"loading {self._model.name}")
+            self._engine = self._model.open(folder=run.path, say=watch.say)
+        metered = Metered(
+            self._engine, price=self._price, settings=self._settings, spent=spent_so_far(run, self._settings)
+        )
         attempts: dict[str, int] = {}
         for failure in run.rows("failures", Failure):
             attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
@@ -141,13 +154,16 @@ class _Sampling:
         failed = 0
         requested: dict[str, Request] = {}
         # Closed by name, not by the collector: an engine's lanes must have ended when an error leaves here.
-        with closing(_generated(self._engine, _noted(made.owed(done), requested))) as replies:
+        with closing(_generated(metered, _noted(made.owed(done), requested))) as replies:
             for reply in replies:
                 request = requested.pop(reply.key)
                 clock.tick()
+                usd = row_usd(reply, self._price)
+                # Before the row: a kill in between may count a call twice, but never forgets one.
+                run.append("waste", waste_of(reply, self._price))
                 if reply.error is None:
-                    run.append("responses", [_response(reply, request)])
-                    watch.advance(tokens=reply.tokens)
+                    run.append("responses", [_response(reply, request, usd)])
+                    watch.advance(tokens=reply.tokens, usd=usd or 0.0)
                 else:
                     attempt = attempts.get(reply.key, 0) + 1
                     run.append(
@@ -169,37 +185,6 @@ class _Sampling:
                 f"{failed} of {owed} draws failed and are owed still: see {run.path / 'failures.jsonl'}"
             )
         return failed
-
-    def _embedded_identity(self) -> str:
-        from upwell.engines.embedded.loading import identity
-
-        assert self._checkpoint is not None
-        return identity(self._checkpoint, self._settings.dtype, self._settings.device)
-
-    def _embedded(self) -> Engine:
-        from upwell.engines.embedded.engine import EmbeddedEngine
-
-        assert self._checkpoint is not None
-        settings = self._settings
-        return EmbeddedEngine(
-            self._checkpoint,
-            dtype=settings.dtype,
-            device=settings.device,
-            slots=settings.slots,
-            memory_gb=settings.memory_gb,
-            threads=settings.threads,
-            logprobs=settings.logprobs,
-            say=self._watch.say,
-        )
-
-    def _model_entry(self, identity: str) -> dict[str, Any]:
-        if self._checkpoint is None:
-            return {"name": identity}
-        return {
-            "name": self._checkpoint.name,
-            "digest": self._checkpoint.digest,
-            "revision": self._checkpoint.revision,
-        }
 
 
 def _check_unchanged(run: Run, problem_set: ProblemSet) -> None:
@@ -229,7 +214,7 @@ def _generated(engine: Engine, requests: Iterator[Request]) -> Generator[Reply, 
     yield from engine.generate(requests)
 
 
-def _response(reply: Reply, request: Request) -> Response:
+def _response(reply: Reply, request: Request, usd: float | None) -> Response:
     problem, _, index = reply.key.rpartition("#")
     return Response(
         key=reply.key,
@@ -238,6 +223,8 @@ def _response(reply: Reply, request: Request) -> Response:
         text=reply.text,
         finish=reply.finish,
         tokens=reply.tokens,
-        seed=request.seed,
+        prompt_tokens=reply.prompt_tokens or None,
+        usd=usd,
+        seed=request.seed if reply.seeded else None,
         logprob=reply.logprob,
     )

@@ -12,6 +12,7 @@ import msgspec
 from upwell.errors import UsageError
 from upwell.grading import RuleGrader, canonical, guess_rate, kind
 from upwell.measurement.settings import Grading
+from upwell.measurement.spending import spending_of
 from upwell.measurement.watch import Watch
 from upwell.records import Lap, Verdict
 from upwell.runs import Run
@@ -97,6 +98,7 @@ def summary_of(
             "by_trouble": dict(sorted(tally.troubles.items())),
             "tokens": int(outcomes.tokens.sum()) if tally.lengths == tally.responses else None,
         },
+        "spending": spending_of(run),
         "notes": [*notes, *found, *_left_out(outcomes.unanswered), *outcomes.notes],
         "seconds": total_seconds(run),
     }

@@ -53,6 +53,8 @@ class Template:
     """Whether the tokenizer is to add its own (BOS): not where the text holds them already."""
     examples: tuple[str, ...] = ()
     """Keys of the few-shot examples."""
+    chat: bool = False
+    """Whether what `render` gives is what the user says, for a server to put its chat template around."""
     _write: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
     def render(self, question: str) -> str:
@@ -141,12 +143,15 @@ def names() -> list[str]:
     return list(_FORMATS)
 
 
-def get(name: str, *, chat: Chat | None = None, examples: LoadTrain | None = None) -> Template:
+def get(
+    name: str, *, chat: Chat | None = None, by_server: bool = False, examples: LoadTrain | None = None
+) -> Template:
     """A template, ready to render.
 
     Args:
         name: One of `names()`.
         chat: The model's chat template, for `chat` and `chat-plain`.
+        by_server: For these two, that a server applies its own; the prompt is then what the user says.
         examples: Gives the train problems of a set, for the few-shot templates.
 
     Raises:
@@ -160,7 +165,10 @@ def get(name: str, *, chat: Chat | None = None, examples: LoadTrain | None = Non
     before, _, after = form.text.partition(_SLOT)
     shaped: dict[str, object] = {"text": form.text, "stop": form.stop}
     keys: tuple[str, ...] = ()
-    if form.chat:
+    if form.chat and by_server:
+        shaped["chat"] = "by the server"
+        write = _text_writer(before, after)
+    elif form.chat:
         write = _chat_writer(name, chat, before, after)
         assert chat is not None
         shaped["chat"] = [chat.template, chat.bos_token, chat.eos_token]
@@ -176,6 +184,7 @@ def get(name: str, *, chat: Chat | None = None, examples: LoadTrain | None = Non
         stop=form.stop,
         add_special_tokens=not form.chat,
         examples=keys,
+        chat=form.chat and by_server,
         _write=write,
     )
 

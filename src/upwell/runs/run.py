@@ -22,7 +22,7 @@ from upwell.runs.table import Table
 T = TypeVar("T")
 
 MANIFEST, SUMMARY = "manifest.json", "summary.json"
-REPEATING = frozenset({"failures", "rejects"})
+REPEATING = frozenset({"failures", "rejects", "waste"})
 """Tables in which a key may occur more than once: a draw can fail in several sessions."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
