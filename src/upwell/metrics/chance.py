@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upwell.metrics.outcomes import Bools, Floats, Ints, Outcomes
+from upwell.metrics.outcomes import Bools, Floats, Ints, Outcomes, vote_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def _groups(outcomes: Outcomes) -> Ints:
 
 def _golds(outcomes: Outcomes) -> Ints:
     """`(problems with a gold, 2)`: the problem and the name of its gold among the votes."""
-    named = [(i, hash(slot.gold)) for i, slot in enumerate(outcomes.slots) if slot.gold is not None]
+    named = [(i, vote_name(slot.gold)) for i, slot in enumerate(outcomes.slots) if slot.gold is not None]
     return np.array(named, np.int64).reshape(-1, 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -206,6 +207,12 @@ class Outcomes:
         )
 
 
+def vote_name(answer: str) -> int:
+    """A 64-bit name of an answer. Not `hash`, which differs between processes: sums over answers are in the order of
+    their names, and would differ in the last digit."""
+    return int.from_bytes(hashlib.blake2b(answer.encode(errors="replace"), digest_size=8).digest(), "big", signed=True)
+
+
 class _Columns:
     """Growing columns of the table, before it is sorted."""
 
@@ -220,7 +227,7 @@ class _Columns:
         self.tokens.append(row.tokens)
         self.correct.append(-1 if row.correct is None else row.correct)
         self.truncated.append(row.truncated)
-        self.votes.append(NO_VOTE if row.vote is None else hash(row.vote))
+        self.votes.append(NO_VOTE if row.vote is None else vote_name(row.vote))
         self.sound.append(_SOUNDNESS[row.sound])
         if row.score is not None:
             if not isfinite(row.score):
