@@ -79,4 +79,5 @@ _IN_RANGE = {
     "requests-per-minute": "500", "tokens-per-minute": "100000", "request-timeout": "600", "patience": "300",
     "choices-per-call": "1", "replicas": "2", "gpus-per-replica": "1", "cpus-per-replica": "1",
     "batch-rows": "50000", "batch-mb": "190", "poll-seconds": "30", "max-usd": "5", "max-total-tokens": "1000000",
+    "votes": "3", "judge-tokens": "1024", "judge-audit": "100", "judge-temperature": "0.7",
 }  # fmt: skip

@@ -25,6 +25,8 @@ def measure(settings: Annotated[MeasureSettings, Flags]) -> int:
         for one in planned(settings, settings.plan):
             plan_table(one)
         return 0
+    if settings.dry_run:
+        return _estimated(settings)
     with Terminal() as terminal:
         return _shown(stages.measure(settings, watch=terminal))
 
@@ -35,6 +37,8 @@ def sample(settings: Annotated[SampleSettings, Flags]) -> int:
     from upwell.measurement import stages
     from upwell.runs import Run
 
+    if settings.dry_run:
+        return _estimated(settings)
     with Terminal() as terminal:
         path = stages.sample(settings, watch=terminal)
     run = Run.read(path)
@@ -91,8 +95,19 @@ def compare(
     return 0
 
 
+def _estimated(settings: SampleSettings) -> int:
+    from upwell.cli.tables import estimate_table
+    from upwell.cli.terminal import Terminal
+    from upwell.measurement import stages
+
+    with Terminal() as terminal:
+        found = stages.dry_run(settings, watch=terminal)
+    estimate_table(found)
+    return 0
+
+
 def _shown(path: Path) -> int:
-    from upwell.cli.tables import agreement_table, metrics_table
+    from upwell.cli.tables import agreement_table, judge_table, metrics_table, score_lines, spending_line
     from upwell.report.text import visible
     from upwell.runs import Run
 
@@ -103,6 +118,12 @@ def _shown(path: Path) -> int:
     metrics_table(run.manifest, summary)
     if "agreement" in summary:
         agreement_table(summary["agreement"])
+    if "score" in summary:
+        score_lines(summary["score"])
+    if "judge" in summary:
+        judge_table(summary["judge"])
+    if "judge" in summary or "score" in summary:
+        spending_line(summary["spending"])
     _print(f"run: {visible(str(path))}")
     return 1 if summary["counts"].get("failed") else 0
 

@@ -14,6 +14,7 @@ from upwell.report.text import visible
 
 if TYPE_CHECKING:
     from upwell.measurement.comparison import Comparison
+    from upwell.measurement.pilot import Estimate
     from upwell.metrics import Planned
 
 _QUESTION = 60
@@ -122,6 +123,55 @@ def agreement_table(agreement: dict[str, Any]) -> None:
                 out.print(visible(line), markup=False)
 
 
+def judge_table(judge: dict[str, Any]) -> None:
+    """What a judge decided, and how far it agrees with itself, with the rules, and with people."""
+    out = console()
+    table = Table(title=escape(visible(f"Judge {judge['model']}")), title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("95 %", justify="right")
+    table.add_row("responses that it decides on", f"{judge['judged']:,}", "")
+    for label, count in (("right", judge["right"]), ("wrong", judge["wrong"]), *judge["undecided"].items()):
+        if count:
+            table.add_row(f"  {label}", f"{count:,}", "")
+    for label, value in _of_votes(judge):
+        table.add_row(label, value, "")
+    for entry in judge["against"]:
+        of = f"{entry['responses'] - entry['undecided']:,}"
+        whose = {"rules": "the rules, at random", "file": "the file's own verdicts"}[entry["reference"]]
+        table.add_row(f"agreement with {whose} ({of} responses)", *_share(entry, "accuracy"))
+        kappa = "?" if entry["kappa"] is None else f"{entry['kappa']:.2f}"
+        table.add_row("  Cohen's kappa", kappa, "")
+        for label, name, whole in (
+            ("  right for the judge only", "false_accepts", "of_wrong"),
+            ("  wrong for the judge only", "false_rejects", "of_right"),
+        ):
+            table.add_row(label, f"{entry[name]:,} of {entry[whole]:,}", "")
+    if (points := judge["points"]) is not None:
+        totals = f"{points['total_judge']:g} / {points['total_people']:g}"
+        table.add_row(f"points in all, judge / people ({points['responses']:,} responses)", totals, "")
+        for label, name, form in (
+            ("  mean difference", "mean_difference", "{:.2f}"),
+            ("  the same points", "exact", "{:.1%}"),
+            ("  rank correlation", "spearman", "{:.2f}"),
+        ):
+            table.add_row(label, *_given(points[name], form))
+    out.print(table)
+
+
+def score_lines(score: dict[str, Any]) -> None:
+    """How a verifier's votes came out, in a line."""
+    told = "; ".join(f"{label}: {value}" for label, value in _of_votes(score))
+    console().print(visible(f"scores by {score['model']}: {told}"), markup=False)
+
+
+def spending_line(spending: dict[str, Any]) -> None:
+    """Tokens and money that models took, in a line."""
+    tokens = spending["prompt_tokens"] + spending["completion_tokens"]
+    usd = "" if spending["usd"] is None else f", ${spending['usd']:,.4g}"
+    console().print(f"judgements took {tokens:,} tokens{usd}", markup=False)
+
+
 def comparison_table(found: Comparison, flips: int) -> None:
     """Paired differences, then the problems that flipped."""
     out = console()
@@ -183,6 +233,49 @@ def plan_table(planned: Planned) -> None:
     out.print(table)
     for line in (planned.statement, planned.basis):
         out.print(visible(line), markup=False)
+
+
+def estimate_table(found: Estimate) -> None:
+    """What a run would take, from its pilot."""
+    out = console()
+    table = Table(title="The whole run, from its pilot", title_justify="left", title_style="bold")
+    for column in ("", "expected", "95 % range"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("responses", f"{found.responses:,}", f"{found.drawn:,} of them are drawn")
+    for label, unit, amount in (
+        ("prompt tokens", "{:,.0f}", found.prompt_tokens),
+        ("completion tokens", "{:,.0f}", found.completion_tokens),
+        ("dollars", "${:,.4g}", found.usd),
+    ):
+        if amount is not None:
+            low, high = unit.format(amount.low), unit.format(amount.high)
+            table.add_row(label, unit.format(amount.expected), f"{low} – {high}")
+    out.print(table)
+    for line in found.notes:
+        out.print(visible(line), markup=False)
+
+
+def _of_votes(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    shares = (
+        ("votes that cannot be read", "unreadable"),
+        ("two votes on a response agree", "pairs_agree"),
+        ("all votes on a response agree", "unanimous"),
+    )
+    told = [("votes on a response", f"{entry['votes']:,}")]
+    return told + [(label, f"{100 * entry[name]:.1f} %") for label, name in shares if entry[name] is not None]
+
+
+def _share(entry: dict[str, Any], name: str) -> tuple[str, str]:
+    if entry[name] is None:
+        return "?", ""
+    return f"{100 * entry[name]:.1f} %", f"{100 * entry['low']:.1f} % – {100 * entry['high']:.1f} %"
+
+
+def _given(entry: dict[str, float] | None, form: str) -> tuple[str, str]:
+    if entry is None:
+        return "?", ""
+    value, low, high = (form.format(entry[name]).replace("%", " %") for name in ("value", "low", "high"))
+    return value, f"{low} – {high}"
 
 
 def _chosen(metrics: list[dict[str, Any]], name: str, most: int | None) -> list[dict[str, Any]]:

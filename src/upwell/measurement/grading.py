@@ -5,40 +5,52 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from upwell import problems
+from upwell.engines.base import Engine
 from upwell.errors import UsageError
 from upwell.grading import RuleGrader, cache_file, soundness
 from upwell.grading.style import style_named
+from upwell.measurement import judging
 from upwell.measurement.agreement import agreement
+from upwell.measurement.clock import Clock
 from upwell.measurement.dumps import Dump
+from upwell.measurement.judging import Panel, Panels
+from upwell.measurement.scores import marked, names_model, scored, scores_in
 from upwell.measurement.settings import GradeSettings, Grading
+from upwell.measurement.spending import spending_of
 from upwell.measurement.summary import summary_of
 from upwell.measurement.watch import Silent, Watch
-from upwell.records import Lap, Problem, Reject, Response, Verdict
+from upwell.records import Problem, Reject, Response, Verdict
 from upwell.runs import Run, digest_file
 
 _BATCH = 256
 """Rows written at once."""
-_LAP_SECONDS = 20.0
-"""Time spent is recorded this often, so that a killed session's is not lost."""
+Settle = Callable[[Problem, str, Verdict], Verdict]
 FILE_STYLE = "file"
 """Name under which a dump's own verdicts stand beside the styles."""
+_UNJUDGED = "{votes:,} judgements failed: their responses are missing from every number, see failures.jsonl"
 _UNFINISHED = (
     "the run `{path}` is not finished: these numbers are over the {rows:,} responses that it has so far"
 )
 
 
-def grade(path: str, settings: GradeSettings, *, watch: Watch | None = None) -> Path:
+def grade(
+    path: str,
+    settings: GradeSettings,
+    *,
+    watch: Watch | None = None,
+    judge: Engine | None = None,
+    verifier: Engine | None = None,
+) -> Path:
     """Grade responses into a run directory of their own; what they were read from stays as it is.
 
     Args:
@@ -46,27 +58,36 @@ def grade(path: str, settings: GradeSettings, *, watch: Watch | None = None) -> 
             another program's output file (see `upwell.measurement.dumps`).
         settings: How to grade, and where the verdicts go.
         watch: Told of the progress.
+        judge: What answers for the model that `settings.judge` names; by default that model.
+        verifier: What answers for the model that `settings.score` names.
 
     Raises:
         UsageError: There is no such run or file, it holds no responses, or a line of it is broken.
         StorageError: The verdicts cannot be written; what was written stays.
+        EngineError, BudgetSpent: A judge cannot be asked any more; the run is resumable.
     """
     watch = watch or Silent()
+    model = settings.score if names_model(settings.score) else None
+    settings.check_asked(judged=settings.judge is not None, scored=model is not None)
     for style in settings.others():
         style_named(style)
     if not os.path.exists(path):
         raise UsageError(
             f"no run and no file at `{path}`", "give a run directory, or the output file of another program"
         )
+    panels = Panels(
+        judge=None if settings.judge is None else Panel("judge", settings.judge, settings, watch, judge),
+        verifier=None if model is None else Panel("score", model, settings, watch, verifier),
+    )
     if os.path.isfile(path):
-        return _grade_dump(path, settings, watch)
+        return _grade_dump(path, settings, watch, panels)
     idle = [name for name in ("field", "problems") if getattr(settings, name)]
     if idle:
         raise UsageError(
             f"--{idle[0]} does nothing for the run `{path}`: it is for files of other programs",
             f"leave --{idle[0]} out",
         )
-    return _grade_run(path, settings, watch)
+    return _grade_run(path, settings, watch, panels)
 
 
 def grader_of(settings: Grading, style: str | None = None) -> RuleGrader:
@@ -79,18 +100,18 @@ def grader_of(settings: Grading, style: str | None = None) -> RuleGrader:
     )
 
 
-def _grade_run(path: str, settings: GradeSettings, watch: Watch) -> Path:
+def _grade_run(path: str, settings: GradeSettings, watch: Watch, panels: Panels) -> Path:
     source = Run.read(path)
     if not source.count("responses"):
         raise UsageError(
             f"the run `{path}` holds no responses", f"sample first: upwell sample ... --out {path}"
         )
-    out = settings.out or f"{path.rstrip('/')}-{settings.style}"
+    out = settings.out or f"{path.rstrip('/')}-{settings.style}{panels.suffix}"
     inputs = [source.reference("responses"), source.reference("problems")]
     carried = {
         name: source.manifest[name] for name in ("model", "engine", "prompt") if name in source.manifest
     }
-    scores = _scores(settings.score)
+    scores = scores_in(settings.score)
     with (
         grader_of(settings) as grader,
         Run.open(
@@ -102,36 +123,48 @@ def _grade_run(path: str, settings: GradeSettings, watch: Watch) -> Path:
                 "run": inputs[0]["digest"],
                 "grader": grader.identity,
             }
-            | _score_digest(settings.score),
+            | ({} if scores is None else {"score": digest_file(Path(str(settings.score)))})
+            | panels.fingerprint(),
             inputs=inputs,
-            identity=carried | {"grader": grader.identity},
+            identity=carried | {"grader": grader.identity} | panels.entry(),
         ) as run,
     ):
+        unscored = 0
         with _begun(run):
             _copy_missing(source, run, "problems", Problem)
-            _copy_missing(source, run, "responses", Response, lambda row: _scored(row, scores))
+            if panels.verifier is None:
+                _copy_missing(source, run, "responses", Response, lambda row: scored(row, scores))
+        if panels.verifier is not None:
+            marks, unscored = judging.score(source, run, panels.verifier)
+            _copy_missing(source, run, "responses", Response, lambda row: marked(row, marks))
         before = source.summary
         failed = before["counts"].get("failed", 0) if before is not None else 0
         notes = (
             before["notes"] if before is not None else [_UNFINISHED.format(path=path, rows=inputs[0]["rows"])]
         )
-        _finish(run, grader, settings, watch, notes, failed)
+        job = _Job(run, grader, settings, watch, panels)
+        job.finish(notes, failed, unscored)
     return Path(out)
 
 
-def _grade_dump(path: str, settings: GradeSettings, watch: Watch) -> Path:
+def _grade_dump(path: str, settings: GradeSettings, watch: Watch, panels: Panels) -> Path:
+    if panels.verifier is not None:
+        raise UsageError(
+            "--score MODEL is for runs",
+            f"upwell grade {path} ... --out RUN, then: upwell grade RUN --score {settings.score}",
+        )
     if settings.score is not None and settings.score != "logprob":
         raise UsageError(
             "--score FILE is for runs; a line of a dump holds its own scores", "--field reward=FIELD"
         )
     golds = None
     if settings.problems is not None:
-        golds = problems.load(settings.problems, split=settings.split)
-    dump = Dump(Path(path), settings.fields(), golds)
+        golds = problems.load(settings.problems, split=settings.split, graded=panels.judge is None)
+    dump = Dump(Path(path), settings.fields(), golds, judged=panels.judge is not None)
     if dump.format is not None:
         reads = ", ".join(f"{name}={at}" for name, at in dump.fields.items() if at != name)
         watch.say(f"read as {dump.format.name}: {reads}")
-    out = settings.out or f"{Path(path).with_suffix('')}-{settings.style}"
+    out = settings.out or f"{Path(path).with_suffix('')}-{settings.style}{panels.suffix}"
     digest = digest_file(Path(path))
     with (
         grader_of(settings) as grader,
@@ -144,41 +177,79 @@ def _grade_dump(path: str, settings: GradeSettings, watch: Watch) -> Path:
                 "fields": dict(dump.fields),
                 "golds": None if golds is None else golds.digest,
                 "grader": grader.identity,
-            },
+            }
+            | panels.fingerprint(),
             inputs=[
                 {"name": path, "digest": digest},
                 *([] if golds is None else [{"name": golds.name, "digest": golds.digest}]),
             ],
-            identity={"model": {"name": Path(path).name}, "grader": grader.identity},
+            identity={"model": {"name": Path(path).name}, "grader": grader.identity} | panels.entry(),
         ) as run,
     ):
         with _begun(run):
             _import(dump, run, watch)
-        _finish(run, grader, settings, watch, dump.notes, 0)
+        _Job(run, grader, settings, watch, panels).finish(dump.notes, 0)
     return Path(out)
 
 
-def _finish(
-    run: Run, grader: RuleGrader, settings: GradeSettings, watch: Watch, notes: list[str], failed: int
+class _Job(NamedTuple):
+    """The grading of one run."""
+
+    run: Run
+    grader: RuleGrader
+    settings: GradeSettings
+    watch: Watch
+    panels: Panels
+
+    def finish(self, notes: list[str], failed: int, unscored: int = 0) -> None:
+        """Grade what is owed in every style asked for, have judged what the rules cannot decide, and summarise.
+
+        Args:
+            notes: What a reader should know of the responses.
+            failed: Draws that are owed.
+            unscored: Votes of the verifier that are owed.
+        """
+        run, grader, settings, watch, (judge, verifier) = self
+        told: dict[str, Any] = {}
+        owed = unscored
+        if judge is None:
+            grade_owed(run, grader, watch)
+        else:
+            grade_owed(run, grader, watch, judging.RULES, settle=judging.settled)
+            told["judge"], unjudged = judging.judge(run, judge, settings.judge_audit)
+            owed += unjudged
+        for style in settings.others():
+            with grader_of(settings, style) as other:
+                grade_owed(run, other, watch, f"verdicts-{style}")
+        if verifier is not None:
+            told["score"] = judging.scored(run, verifier, unscored)
+        if owed:
+            notes = [*notes, _UNJUDGED.format(votes=owed)]
+        summary = summary_of(run, grader, settings, watch, notes, failed + owed) | told
+        if told:
+            summary["spending"] = spending_of(run, judging.TABLE)
+        if judge is not None:
+            judging.without_maximum(summary)
+        others = settings.others() + [FILE_STYLE] * run.exists(f"verdicts-{FILE_STYLE}")
+        if others:
+            first = settings.style if judge is None else f"{settings.style} and judge"
+            summary["agreement"] = agreement(run, first, others, watch)
+        run.finish(summary)
+
+
+def grade_owed(
+    run: Run, grader: RuleGrader, watch: Watch, table: str = "verdicts", settle: Settle | None = None
 ) -> None:
-    """Grade what is owed in every style asked for, and summarise."""
-    grade_owed(run, grader, watch)
-    others = settings.others()
-    for style in others:
-        with grader_of(settings, style) as other:
-            grade_owed(run, other, watch, f"verdicts-{style}")
-    summary = summary_of(run, grader, settings, watch, notes, failed)
-    if run.exists(f"verdicts-{FILE_STYLE}"):
-        others = [*others, FILE_STYLE]
-    if others:
-        summary["agreement"] = agreement(run, settings.style, others, watch)
-    run.finish(summary)
-
-
-def grade_owed(run: Run, grader: RuleGrader, watch: Watch, table: str = "verdicts") -> None:
     """Grade the responses of the run that have no verdict in the table yet.
 
-    In the table `verdicts` the right ones are also checked for sound arithmetic.
+    Where they are to be the run's verdicts, the right ones are also checked for sound arithmetic.
+
+    Args:
+        run: Holds problems and responses, and gets the verdicts.
+        grader: Finds them.
+        watch: Told of the progress.
+        table: Where they go.
+        settle: What is made of a verdict before it is written, given the problem (without its question) and the text.
 
     Raises:
         UsageError: There is a verdict on a response that is not there: by editing, or from another run.
@@ -195,13 +266,16 @@ def grade_owed(run: Run, grader: RuleGrader, watch: Watch, table: str = "verdict
     if total == len(done):
         return
     by_key = _golds(run)
-    watch.begin("grading" if table == "verdicts" else f"grading as {grader.style}", total, len(done))
+    main = table in ("verdicts", judging.RULES)
+    watch.begin("grading" if main else f"grading as {grader.style}", total, len(done))
     clock = Clock(run, "grading")
-    texts: deque[tuple[str, bool]] = deque()
+    texts: deque[tuple[Problem, str, bool]] = deque()
     batch: list[Verdict] = []
     for verdict in grader.grade(_owed(run, by_key, done, texts)):
-        text, bare = texts.popleft()
-        if verdict.correct and table == "verdicts":
+        problem, text, bare = texts.popleft()
+        if settle is not None:
+            verdict = settle(problem, text, verdict)
+        if verdict.correct and main:
             verdict = msgspec.structs.replace(verdict, sound="none" if bare else soundness(text))
         batch.append(verdict)
         if len(batch) >= _BATCH:
@@ -213,27 +287,6 @@ def grade_owed(run: Run, grader: RuleGrader, watch: Watch, table: str = "verdict
     watch.advance(len(batch))
     clock.stop()
     watch.end()
-
-
-class Clock:
-    """Records in the run's `laps` how long a part has taken, every `_LAP_SECONDS`."""
-
-    def __init__(self, run: Run, part: str) -> None:
-        self._run, self._part = run, part
-        self._session = f"{part}/{time.time_ns():x}"
-        self._number = 0
-        self._since = time.monotonic()
-
-    def tick(self) -> None:
-        if time.monotonic() - self._since >= _LAP_SECONDS:
-            self.stop()
-
-    def stop(self) -> None:
-        now = time.monotonic()
-        lap = Lap(key=f"{self._session}/{self._number}", part=self._part, seconds=round(now - self._since, 3))
-        self._run.append("laps", [lap])
-        self._number += 1
-        self._since = now
 
 
 class _Gold(msgspec.Struct, frozen=True):
@@ -255,22 +308,23 @@ def _golds(run: Run) -> dict[str, Problem]:
 
 
 def _owed(
-    run: Run, by_key: dict[str, Problem], done: set[str], texts: deque[tuple[str, bool]]
+    run: Run, by_key: dict[str, Problem], done: set[str], texts: deque[tuple[Problem, str, bool]]
 ) -> Iterator[tuple[Problem, Response]]:
     for response in run.rows("responses", Response):
         if response.key not in done:
-            texts.append((response.text, response.bare))
-            yield by_key[response.problem], response
+            problem = by_key[response.problem]
+            texts.append((problem, response.text, response.bare))
+            yield problem, response
 
 
 @contextmanager
 def _begun(run: Run) -> Iterator[None]:
-    """Takes a run away again that a wrong input ended before it had a verdict: its directory is then free for the
-    command put right, and all that it held is a copy."""
+    """Takes a run away again that a wrong input ended before it had a verdict or a vote: its directory is then free
+    for the command put right, and all that it held is a copy."""
     try:
         yield
     except UsageError:
-        if not run.exists("verdicts"):
+        if not any(run.exists(table) for table in ("verdicts", judging.RULES, judging.TABLE)):
             shutil.rmtree(run.path, ignore_errors=True)
         raise
 
@@ -320,62 +374,13 @@ def _copy_missing(
     kind: Callable[..., Any],
     change: Callable[[Any], Any] = lambda row: row,
 ) -> None:
+    """Copy the rows that are not there, as `change` has them; one for which that is None is left out."""
     have = target.keys(table)
     batch: list[Any] = []
     for row in source.rows(table, kind):  # type: ignore[arg-type]
-        if row.key not in have:
-            batch.append(change(row))
+        if row.key not in have and (changed := change(row)) is not None:
+            batch.append(changed)
             if len(batch) >= _BATCH:
                 target.append(table, batch)
                 batch = []
     target.append(table, batch)
-
-
-class _Score(msgspec.Struct):
-    """A line of a file of scores."""
-
-    key: str
-    score: float
-
-
-def _scores(name: str | None) -> dict[str, float] | None:
-    """Score by response key, from the file that `--score` names; None where it names none.
-
-    Raises:
-        UsageError: The file cannot be read, or a line is no score.
-    """
-    if name is None or name == "logprob":
-        return None
-    scores: dict[str, float] = {}
-    number = 0
-    decoder = msgspec.json.Decoder(_Score)
-    try:
-        with open(name, "rb") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    row = decoder.decode(line)
-                    scores[row.key] = row.score
-    except OSError as error:
-        raise UsageError(
-            f"cannot read `{name}`: {error.strerror}",
-            "--score logprob, or a file of lines with key and score",
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{name}:{number}: not a score: {error}", 'a line is {"key": "...", "score": 0.5}'
-        ) from None
-    return scores
-
-
-def _score_digest(name: str | None) -> dict[str, str]:
-    return {} if name is None or name == "logprob" else {"score": digest_file(Path(name))}
-
-
-def _scored(row: Response, scores: dict[str, float] | None) -> Response:
-    if scores is None:
-        return row
-    score = scores.get(row.key)
-    if score is None:
-        raise UsageError(f"the scores have none for `{row.key}`", "score every response of the run")
-    return msgspec.structs.replace(row, score=score)

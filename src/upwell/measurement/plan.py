@@ -36,21 +36,33 @@ class Plan:
     def owed(self, done: set[str]) -> Iterator[Request]:
         """Requests for the draws that are not done, those of one problem together."""
         for problem in self.problem_set:
-            prompt: str | None = None
-            for index in range(self.samples):
-                key = draw_key(problem.key, index)
-                if key in done:
-                    continue
-                if prompt is None:
-                    prompt = self.template.render(problem.question)
-                yield Request(
-                    key=key,
-                    prompt=prompt,
-                    add_special_tokens=self.template.add_special_tokens,
-                    seed=draw_seed(self.seed, problem.key, index),
-                    sampling=self.sampling,
-                    chat=self.template.chat,
-                )
+            yield from self._of_problem(problem, done)
+
+    def pilot(self, done: set[str], count: int) -> Iterator[Request]:
+        """Requests for one draw each of `count` problems spread evenly over the set, except those that have one."""
+        several = self.problem_set.problems
+        count = min(count, len(several))
+        for number in range(count):
+            problem = several[number * len(several) // count]
+            if draw_key(problem.key, 0) not in done:
+                yield next(self._of_problem(problem, done))
+
+    def _of_problem(self, problem: Problem, done: set[str]) -> Iterator[Request]:
+        prompt: str | None = None
+        for index in range(self.samples):
+            key = draw_key(problem.key, index)
+            if key in done:
+                continue
+            if prompt is None:
+                prompt = self.template.render(problem.question)
+            yield Request(
+                key=key,
+                prompt=prompt,
+                add_special_tokens=self.template.add_special_tokens,
+                seed=draw_seed(self.seed, problem.key, index),
+                sampling=self.sampling,
+                chat=self.template.chat,
+            )
 
     def count_owed(self, done: set[str]) -> int:
         """How many draws are not done."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from upwell.engines.checkpoints import DEFAULT_MODEL
 from upwell.engines.settings import EngineSettings
@@ -60,6 +60,8 @@ class SampleSettings(EngineSettings, ProblemSettings):
     """Stop string, besides those of the prompt template. Repeatable."""
     seed: int = 0
     """Seed of the run; every draw has its own, hashed from this, its problem and its number."""
+    dry_run: bool = False
+    """Draw only a few responses, which are kept, and say what the whole run would take, with a range."""
 
     def __post_init__(self) -> None:
         check_ranges(
@@ -132,14 +134,78 @@ class MeasureSettings(Grading, SampleSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradeSettings(Grading):
+class JudgeSettings(EngineSettings):
+    """A model that judges responses, and how often it is asked."""
+
+    judge: str | None = None
+    """A model that judges what the rules cannot decide (as --model takes it): proofs, open answers, exams with points
+    per part. See docs/judging.md."""
+    votes: int = 3
+    """How often a judge, or the model of --score, is asked about a response."""
+    judge_temperature: float | None = None
+    """Its sampling temperature; 0.7 by default, 0 with a single vote."""
+    judge_tokens: int = 1024
+    """Most tokens that one judgement may have."""
+    judge_seed: int = 0
+    """Seed of the votes, of the fence around a response, and of the sample of --judge-audit."""
+    judge_audit: int = 100
+    """Responses that the rules have decided, drawn at random, that the judge is asked about too: how far they agree."""
+
+    def __post_init__(self) -> None:
+        heat = self.judge_temperature
+        check_ranges(
+            ("votes", self.votes, self.votes >= 1, "1 or more"),
+            ("judge-tokens", self.judge_tokens, self.judge_tokens >= 1, "1 or more"),
+            ("judge-audit", self.judge_audit, self.judge_audit >= 0, "0 (none) or more"),
+            (
+                "judge-temperature",
+                heat,
+                heat is None or heat == 0 or 0.01 <= heat < math.inf,
+                "0 or 0.01 or more",
+            ),
+        )
+        EngineSettings.__post_init__(self)
+        if heat == 0 and self.votes > 1:
+            raise UsageError(
+                f"at --judge-temperature 0 all {self.votes} votes on a response would be the same",
+                "--votes 1, or raise --judge-temperature",
+            )
+
+    @property
+    def heat(self) -> float:
+        """The temperature that votes are drawn at."""
+        if self.judge_temperature is not None:
+            return self.judge_temperature
+        return 0.7 if self.votes > 1 else 0.0
+
+    def check_asked(self, *, judged: bool, scored: bool) -> None:
+        """Refuse the first setting that was set and does nothing, where a model judges or scores or neither.
+
+        Raises:
+            UsageError: names the setting and what it is for.
+        """
+        for field in fields(JudgeSettings):
+            if getattr(self, field.name) == field.default:
+                continue
+            flag = "--" + field.name.replace("_", "-")
+            if field.name == "logprobs" and (judged or scored):
+                raise UsageError(f"{flag} does nothing: of a judge nobody looks at them", f"leave {flag} out")
+            needs = "--judge" if scored else "--judge or a model for --score"
+            if not judged and not (scored and field.name != "judge_audit"):
+                raise UsageError(f"{flag} does nothing without {needs}", f"leave {flag} out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeSettings(Grading, JudgeSettings):
     """Grading the responses of a run anew, or those in another program's file."""
 
     out: str | None = None
-    """Run directory for the responses with their new verdicts; RUN-STYLE by default. What was read stays as it is."""
+    """Run directory for the responses with their new verdicts; by default RUN-STYLE, and -judged or -scored behind it
+    where a model judges or scores. What was read stays as it is."""
     field: tuple[str, ...] = ()
     """For a file, FIELD=COLUMN: which column holds gold, response (or prediction, a bare answer), problem, question,
-    reward, correct, id, level, subject, finish, tokens or logprob. Dots reach into objects and lists. Repeatable."""
+    reward, correct, points (a human grader's), max_points, id, level, subject, finish, tokens or logprob. Dots reach
+    into objects and lists. Repeatable."""
     problems: str | None = None
     """For a file without gold answers: the problem set that has them."""
     split: str = "test"
@@ -147,8 +213,13 @@ class GradeSettings(Grading):
     also: tuple[str, ...] = ()
     """Also grade in these styles, separated by commas, and show where they disagree."""
     score: str | None = None
-    """For a run: what a verifier thinks of each response, for best_of@k and the weighted vote: logprob, or a JSONL file
-    of key and score."""
+    """For a run: what a verifier thinks of each response, for best_of@k and the weighted vote: logprob, a JSONL file of
+    key and score, or a model (as --model takes it), whose score is the share of its --votes that call the response
+    correct."""
+
+    def __post_init__(self) -> None:
+        Grading.__post_init__(self)
+        JudgeSettings.__post_init__(self)
 
     def fields(self) -> dict[str, str]:
         """`field` as a mapping. Raises `UsageError` as `ProblemSettings.fields` does."""

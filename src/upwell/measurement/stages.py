@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from upwell.engines.base import Engine, Reply, Request
 from upwell.engines.opening import Model, find_model
 from upwell.engines.spending import Metered, Price, price_of
 from upwell.errors import UsageError
-from upwell.measurement.grading import Clock, grade_owed, grader_of
+from upwell.measurement.clock import Clock
+from upwell.measurement.grading import grade_owed, grader_of
+from upwell.measurement.pilot import PILOT, Estimate, estimate
 from upwell.measurement.plan import Plan, load_problems, plan, template_for
 from upwell.measurement.settings import MeasureSettings, SampleSettings
 from upwell.measurement.spending import row_usd, spending_of, spent_so_far, waste_of
@@ -71,6 +73,24 @@ def _of_failures(failed: int) -> list[str]:
     )
 
 
+def dry_run(
+    settings: SampleSettings, *, engine: Engine | None = None, watch: Watch | None = None
+) -> Estimate:
+    """Draw a few responses into `settings.out`, where they count like any others, and say what the rest would take.
+
+    Arguments and errors as for `sample`.
+    """
+    watch = watch or Silent()
+    with ExitStack() as stack:
+        verb, identity = "sample", {}
+        if isinstance(settings, MeasureSettings):
+            verb, identity = "measure", {"grader": stack.enter_context(grader_of(settings)).identity}
+        job = stack.enter_context(_Sampling(settings, engine, watch))
+        run = stack.enter_context(job.open(verb, identity, identity))
+        job.draw(run, pilot=PILOT)
+        return estimate(run, job.plan, job.price, settings)
+
+
 class _Sampling:
     """One session of drawing: what is planned, and the engine, which is loaded only if something is owed."""
 
@@ -83,10 +103,10 @@ class _Sampling:
         for note in problem_set.notes:
             watch.say(f"{problem_set.name}: {note}")
         self._model: Model | None = None
-        self._price: Price | None = None
+        self.price: Price | None = None
         if engine is None:
             self._model = find_model(settings.model, settings, say=watch.say)
-            self._price = price_of(self._model, settings)
+            self.price = price_of(self._model, settings)
         template = template_for(settings.prompt, self._model, watch.say)
         self.plan: Plan = plan(settings, problem_set, template)
 
@@ -128,15 +148,20 @@ class _Sampling:
             },
         )
 
-    def draw(self, run: Run) -> int:
-        """Draw what is owed. Returns how many draws are still owed because they failed."""
+    def draw(self, run: Run, pilot: int | None = None) -> int:
+        """Draw what is owed, or one response each of some problems only. Returns how many draws failed and are
+        owed still."""
         made, watch = self.plan, self._watch
         have = run.keys("problems")
         _check_unchanged(run, made.problem_set)
         run.append("problems", [p for p in made.problem_set if p.key not in have])
         done = run.keys("responses")
         total = len(made.problem_set) * made.samples
+        asked = made.owed(done)
         owed = made.count_owed(done)
+        if pilot is not None:
+            few = list(made.pilot(done, pilot))
+            asked, total, owed = iter(few), len(few), len(few)
         if not owed:
             return 0
         if self._engine is None:
@@ -144,23 +169,23 @@ class _Sampling:
             watch.say(f"loading {self._model.name}")
             self._engine = self._model.open(folder=run.path, say=watch.say)
         metered = Metered(
-            self._engine, price=self._price, settings=self._settings, spent=spent_so_far(run, self._settings)
+            self._engine, price=self.price, settings=self._settings, spent=spent_so_far(run, self._settings)
         )
         attempts: dict[str, int] = {}
         for failure in run.rows("failures", Failure):
             attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
-        watch.begin("sampling", total, total - owed)
+        watch.begin("sampling" if pilot is None else "pilot", total, total - owed)
         clock = Clock(run, "sampling")
         failed = 0
         requested: dict[str, Request] = {}
         # Closed by name, not by the collector: an engine's lanes must have ended when an error leaves here.
-        with closing(_generated(metered, _noted(made.owed(done), requested))) as replies:
+        with closing(_generated(metered, _noted(asked, requested))) as replies:
             for reply in replies:
                 request = requested.pop(reply.key)
                 clock.tick()
-                usd = row_usd(reply, self._price)
+                usd = row_usd(reply, self.price)
                 # Before the row: a kill in between may count a call twice, but never forgets one.
-                run.append("waste", waste_of(reply, self._price))
+                run.append("waste", waste_of(reply, self.price))
                 if reply.error is None:
                     run.append("responses", [_response(reply, request, usd)])
                     watch.advance(tokens=reply.tokens, usd=usd or 0.0)
