@@ -12,6 +12,7 @@ import pytest
 from arithmetic import LIMIT, PROBLEMS, Pupil, write_problems
 
 import upwell.engines.embedded.engine as embedded
+from upwell.engines.settings import EngineSettings
 from upwell.errors import UsageError
 from upwell.measurement import GradeSettings, MeasureSettings, SampleSettings, grade, measure
 from upwell.measurement import grading as grading_stage
@@ -227,6 +228,18 @@ def test_plan(measured: Measured, tmp_path: Path) -> None:
     assert known[0].basis != blind[0].basis
 
 
+def test_dry_run(tmp_path: Path) -> None:
+    from upwell.measurement.stages import dry_run
+
+    pupil = Pupil()
+    settings = MeasureSettings(
+        problems=str(write_problems(tmp_path / "sums.jsonl")), out=str(tmp_path / "run"), samples=4,
+        prompt="plain", max_tokens=LIMIT, dry_run=True,
+    )  # fmt: skip
+    assert dry_run(settings, engine=pupil.engine).responses == 16
+    assert len(pupil.asked) == 4 and Run.read(tmp_path / "run").summary is None
+
+
 ELSEWHERE = {
     "top_p": "sampling", "top_k": "sampling", "min_p": "sampling", "temperature": "sampling", "max_tokens": "sampling",
     "slots": "what_the_engine_is_told", "memory_gb": "what_the_engine_is_told", "threads": "what_the_engine_is_told",
@@ -235,7 +248,16 @@ ELSEWHERE = {
 """Fields whose test is not named after them alone."""
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(MeasureSettings)])
+REMOTE = {field.name for field in dataclasses.fields(EngineSettings)} - {
+    "dtype", "device", "slots", "memory_gb", "threads", "logprobs",
+}  # fmt: skip
+"""Settings of servers, batches, clusters and spending are tested in tests/engines; tests/engines/test_opening.py holds
+the list of them all, and that each is refused where it does nothing."""
+
+
+@pytest.mark.parametrize(
+    "field", [field.name for field in dataclasses.fields(MeasureSettings) if field.name not in REMOTE]
+)
 def test_every_setting_has_a_test_here(field: str) -> None:
     test = globals().get(f"test_{ELSEWHERE.get(field, field)}")
     assert test is not None, f"`{field}` may do nothing at all: write the test that shows what it changes"
