@@ -22,6 +22,8 @@ _PACKAGES = [
     ("procedural problems", ["reasoning_gym"], "pip install 'upwell[procedural]'"),
     ("Parquet files", ["pyarrow"], "pip install 'upwell[report]'"),
     ("sets from the hub", ["datasets"], "pip install datasets"),
+    ("servers and batches", ["aiohttp"], "pip install --upgrade upwell"),
+    ("ray clusters", ["ray"], "pip install 'upwell[ray]'"),
 ]
 
 
@@ -36,7 +38,7 @@ def doctor() -> int:
             lines.append(f"missing  {what}: no {', '.join(absent)}\n         {fix}")
         else:
             lines.append(f"ok       {what}: {', '.join(f'{name} {_version(name)}' for name in packages)}")
-    lines += [_model(), _data(), _memory()]
+    lines += [_model(), _vllm(), _data(), _memory()]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -61,6 +63,14 @@ def _model() -> str:
     ready = (cache_dir() / "models" / DEFAULT_MODEL / "config.json").exists()
     state = "converted" if ready else "converted on first use (half a minute, 0.3 GB)"
     return f"ok       model cache {cache_dir()}: {DEFAULT_MODEL} {state}"
+
+
+def _vllm() -> str:
+    found = shutil.which("vllm")
+    if found:
+        return f"ok       vllm: {found}"
+    fix = "install vLLM in an environment of its own and give --vllm-python ENVIRONMENT/bin/python"
+    return f"missing  vllm: no `vllm` on the PATH\n         {fix}"
 
 
 def _data() -> str:
