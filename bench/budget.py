@@ -55,7 +55,8 @@ def main() -> None:
                 spent, count = spending_of(run)["usd"], run.count("responses")
                 one = spent / max(1, count)
                 cells = (
-                    f"{cap:.2f}", width, f"{count:,}", f"{spent:.5f}", f"{spent - cap:+.5f}", f"{one:.6f}", f"{one * width:.5f}",
+                    f"{cap:.2f}", width, f"{count:,}", f"{spent:.5f}", f"{spent - cap:+.5f}", f"{one:.6f}", 
+                    f"{one * width:.5f}",
                 )  # fmt: skip
                 told = "".join(f"{cell:>16}" for cell in cells)
                 print(told + ("" if stopped else "  not stopped"), flush=True)

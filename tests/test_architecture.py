@@ -25,7 +25,7 @@ HEAVY = {
 }  # fmt: skip
 """Imported only inside the functions that need them."""
 BACKENDS = {"engines/embedded/": HEAVY, "engines/server/": {"aiohttp"}}
-"""Rooms that are a backend: they import these packages at the top of modules, and only functions import such modules."""
+"""Rooms that are a backend: they import these packages at the top, and only functions import what does."""
 LIGHT = {"numpy", "scipy", "sympy", "mpmath", "rich", "jinja2", "httpx", "aiohttp", "requests"} | HEAVY
 """What `--help` does not wait for."""
 LONGEST = 450
