@@ -116,3 +116,14 @@ def test_digest_file(tmp_path: Path) -> None:
     assert digest_file(file) == hashlib.sha256(b"x" * 3_000_000).hexdigest()
     with pytest.raises(UsageError, match="cannot read"):
         digest_file(tmp_path / "missing")
+
+
+def test_a_served_model_keeps_its_name_and_loses_its_secrets() -> None:
+    served = "server:http://me:password@h:1/v1?k=abc,https://b/v1#Qwen/Q-7B"
+    assert scrub_url(served) == "server:http://h:1/v1,https://b/v1#Qwen/Q-7B"
+    assert scrub_command(["upwell", "--model", served, f"--judge={served}"])[2:] == [
+        scrub_url(served),
+        f"--judge={scrub_url(served)}",
+    ]
+    assert scrub_url("http://h/v1#access_token=abc") == "http://h/v1"
+    assert scrub_url("server:http://h/v1#access_token=abc") == "server:http://h/v1"

@@ -80,9 +80,24 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         if ratio and best:
             shares = f"PassRatio {_number(ratio, 'value')}, pass@{most} {_number(best, 'value')}"
             out.print(visible(f"  {slice_}: {shares} ({ratio['problems']} problems)"), markup=False)
+    if spent := _spent(summary.get("spending")):
+        out.print(spent, markup=False)
     refused = [m for m in whole if m["name"] == "pass@k_extrapolated" and m["value"] is None]
     for note in [*summary.get("notes", []), *(str(m["note"]) for m in refused)]:
         out.print(visible(f"note: {note}"), markup=False)
+
+
+def _spent(spending: dict[str, Any] | None) -> str | None:
+    """What the run has taken, where that is more than the tokens of its responses."""
+    if not spending or not (spending["usd"] or spending["wasted"]["calls"]):
+        return None
+    dollars = f"${spending['usd']:,.4g}, " if spending["usd"] else ""
+    told = (
+        f"spent: {dollars}{spending['prompt_tokens']:,} prompt and "
+        f"{spending['completion_tokens']:,} completion tokens"
+    )
+    wasted = spending["wasted"]
+    return f"{told}, {wasted['calls']:,} calls for nothing among them" if wasted["calls"] else told
 
 
 def agreement_table(agreement: dict[str, Any]) -> None:

