@@ -34,6 +34,8 @@ class Problem(Record, frozen=True, omit_defaults=True):
     """Keys of the problems this one was made from."""
     tolerance: float | None = None
     """Absolute tolerance that the benchmark itself publishes for this answer, if any."""
+    points: float | None = None
+    """Most points that a response can get, where it is graded in points and that is known."""
 
     @property
     def id(self) -> str:
@@ -66,6 +68,8 @@ class Response(Record, frozen=True, omit_defaults=True):
     """Mean log-probability per generated token under the model at temperature 1, in nats (<= 0)."""
     score: float | None = None
     """What a verifier thinks of it, higher being better."""
+    points: float | None = None
+    """What a human grader gave it."""
     bare: bool = False
     """Whether the text is an answer without a response around it."""
 
@@ -80,12 +84,37 @@ class Verdict(Record, frozen=True, omit_defaults=True):
     answer: str | None = None
     """The answer found in the response, or None where there is none."""
     tier: str = ""
-    """Which rule decided, such as `literal`, `numeric`, `symbolic`, `none` (no answer found)."""
+    """Which rule decided, such as `literal`, `numeric`, `symbolic`, `none` (no answer found); or `judge`."""
     trouble: str | None = None
-    """Why `correct` is None: `timeout`, `memory`, `crash`, `no worker`."""
+    """Why `correct` is None: `timeout`, `memory`, `crash`, `no worker`, `no reference`, `judge tie`,
+    `judge unreadable`, `no maximum` (points alone do not say what is right)."""
     sound: Literal["yes", "no", "none"] | None = None
     """Whether every arithmetic equation in the response checks out (`none`: it has none that can be checked);
     None where it was not looked at, as in wrong responses."""
+    points: float | None = None
+    """What a judge gave it, where it is graded in points."""
+
+
+class Judgement(Record, frozen=True, omit_defaults=True):
+    """One vote of a judge or verifier on one response."""
+
+    key: str
+    """`<response key>#<vote>` of a judge, `<response key>#score-<vote>` of a verifier; votes count from 0."""
+    response: str
+    """Key of the response."""
+    text: str
+    """What the model wrote."""
+    correct: bool | None = None
+    """The verdict that it ends with; None where it was asked for points, or cannot be read."""
+    points: float | None = None
+    """The points that it ends with; None where it was asked for a verdict, or cannot be read."""
+    finish: Literal["stop", "length"] = "stop"
+    tokens: int = 0
+    """Tokens generated."""
+    prompt_tokens: int | None = None
+    """Tokens of the prompt that were read for this vote: 0 where another vote of the same call has them."""
+    usd: float | None = None
+    """What it cost, in US dollars; None where it cost nothing or that is not known."""
 
 
 class Draft(Record, frozen=True, omit_defaults=True):

@@ -124,6 +124,7 @@ def _side_by_side(run: Run, others: Sequence[str]) -> Iterator[tuple[_Place, lis
     """Each response with its verdict in every table. The tables are in the order of the responses, with gaps."""
     tables = [run.rows("verdicts", Verdict), *(run.rows(f"verdicts-{name}", Verdict) for name in others)]
     heads = [next(table, None) for table in tables]
+    late = _late(run)
     for place in run.rows("responses", _Place):
         found: list[Verdict | None] = []
         for i, head in enumerate(heads):
@@ -131,8 +132,20 @@ def _side_by_side(run: Run, others: Sequence[str]) -> Iterator[tuple[_Place, lis
                 found.append(head)
                 heads[i] = next(tables[i], None)
             else:
-                found.append(None)
+                found.append(late.get(place.key) if i == 0 else None)
         yield place, found
+
+
+def _late(run: Run) -> dict[str, Verdict]:
+    """Verdicts that stand behind those of later responses: a judge's call for them had failed, and was made again."""
+    if not run.exists("failures"):
+        return {}
+    verdicts = run.rows("verdicts", Verdict)
+    head = next(verdicts, None)
+    for place in run.rows("responses", _Place):
+        if head is not None and head.key == place.key:
+            head = next(verdicts, None)
+    return {verdict.key: verdict for verdict in [head, *verdicts] if verdict is not None}
 
 
 def _brief(text: str | None) -> str | None:

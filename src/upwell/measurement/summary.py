@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -142,7 +142,7 @@ def outcomes_of(
     looked = tally.checked == tally.responses
 
     def rows() -> Iterator[Row]:
-        for facts, verdict in _joined(run):
+        for facts, verdict in joined(run, _Facts):
             chosen_by = facts.logprob if by_likelihood else facts.score if by_score else None
             yield Row(
                 problem=facts.problem,
@@ -225,12 +225,20 @@ def _slots(run: Run, watch: Watch, notes: list[str], make: Callable[..., Any], g
     return slots
 
 
-def _joined(run: Run) -> Iterator[tuple[_Facts, Verdict]]:
-    """Responses with their verdicts. Both tables are written in one order, so no index is built unless
-    somebody edited them."""
-    verdicts = run.rows("verdicts", Verdict)
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+Facts = TypeVar("Facts", bound=_Keyed)
+
+
+def joined(run: Run, kind: type[Facts], table: str = "verdicts") -> Iterator[tuple[Facts, Verdict]]:
+    """Responses, as rows of a kind, with their verdicts in a table. Both are written in one order, so no index is
+    built unless somebody edited them."""
+    verdicts = run.rows(table, Verdict)
     waiting: dict[str, Verdict] = {}
-    for facts in run.rows("responses", _Facts):
+    for facts in run.rows("responses", kind):
         verdict = waiting.pop(facts.key, None) if waiting else None
         while verdict is None:
             following = next(verdicts, None)
@@ -257,7 +265,7 @@ def _votes(run: Run, grader: RuleGrader, watch: Watch, tally: Tally) -> Callable
     """
     # Most problems of a large file have one distinct answer: a string then, not a dictionary of its own.
     given: dict[str, str | dict[str, str]] = {}
-    for facts, verdict in _joined(run):
+    for facts, verdict in joined(run, _Facts):
         tally.add(facts, verdict)
         if verdict.answer is None:
             continue

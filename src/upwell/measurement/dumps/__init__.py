@@ -21,10 +21,11 @@ from upwell.problems import ProblemSet
 __all__ = ["FIELDS", "Dump", "Sample"]
 
 FIELDS = (
-    "gold", "response", "prediction", "problem", "question", "reward", "correct", "id", "level", "subject",
-    "finish", "tokens", "logprob",
+    "gold", "response", "prediction", "problem", "question", "reward", "correct", "points", "max_points", "id", "level",
+    "subject", "finish", "tokens", "logprob",
 )  # fmt: skip
-"""What a line can give; a response or a prediction is needed, and a gold unless `--problems` has it."""
+"""What a line can give; a response or a prediction is needed, and a gold unless `--problems` has it or a judge needs
+none. A judge has to be shown the question."""
 
 _BY_OWN_NAME = ("question", "id", "level", "subject")
 """Taken from a field of the same name where `--field` does not say otherwise."""
@@ -40,6 +41,7 @@ _USUAL = {
         "responses",
         "completions",
     ),
+    "question": ("prompt", "problem", "query", "input", "instruction"),
     "prediction": ("prediction", "pred", "predicted_answer", "answer"),
 }
 """Names that the needed fields have elsewhere, for the hint."""
@@ -55,13 +57,16 @@ class Dump:
         path: JSONL, or JSON, CSV, TSV or Parquet.
         fields: Field of a line for each of `FIELDS`, with dots into objects and lists.
         golds: Where the gold answers come from if the lines have none.
+        judged: Whether a judge decides where there is no gold answer.
 
     Raises:
         UsageError: No such file, no samples, or fields that it does not have.
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, str], golds: ProblemSet | None = None) -> None:
-        self.path, self.golds = path, golds
+    def __init__(
+        self, path: Path, fields: Mapping[str, str], golds: ProblemSet | None = None, *, judged: bool = False
+    ) -> None:
+        self.path, self.golds, self.judged = path, golds, judged
         self.notes: list[str] = []
         """What a reader of the numbers should know, filled while reading."""
         unknown = [name for name in fields if name not in FIELDS]
@@ -99,7 +104,7 @@ class Dump:
         Raises:
             UsageError: A line is broken or lacks a field, an id occurs twice, or a problem has two golds.
         """
-        reading = Reading(self.path, self.fields, self.golds)
+        reading = Reading(self.path, self.fields, self.golds, judged=self.judged)
         first: dict[tuple[str, str], object] = {}
         left_out = 0
         for number, line in self._lines:
@@ -122,11 +127,18 @@ class Dump:
         absent = [
             name for name, path in fields.items() if all(at(line, path.split(".")) is ABSENT for line in head)
         ]
+        for name in ("points", "max_points"):
+            if name in fields and not self.judged:
+                raise UsageError(f"--field {name}=... does nothing without --judge", "--judge MODEL")
         asked = [name for name in ("response", "prediction") if name in fields]
         if not asked:
             raise self._missing("response", None, head[0])
-        if "gold" not in fields and self.golds is None:
+        if "gold" not in fields and self.golds is None and not self.judged:
             raise self._missing("gold", None, head[0])
+        if self.judged and self.golds is None:
+            asks = fields.get("question", "question").split(".")
+            if all(at(line, asks) is ABSENT for line in head):
+                raise self._missing("question", None, head[0])
         if not all(name in absent for name in asked):
             absent = [
                 name for name in absent if name not in asked
@@ -149,7 +161,7 @@ class Dump:
         more = (
             " (or --field prediction=FIELD for bare answers)"
             if what == "response"
-            else " (or --problems SET for the golds of a problem set)"
+            else " (or --problems SET for the golds of a problem set, or --judge MODEL where there are none)"
             if what == "gold"
             else ""
         )

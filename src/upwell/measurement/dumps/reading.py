@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from upwell.errors import UsageError
 from upwell.measurement.dumps.lines import ABSENT, at
 from upwell.problems import ProblemSet
@@ -28,8 +30,10 @@ class Sample(NamedTuple):
 class Reading:
     """What has to be remembered from line to line."""
 
-    def __init__(self, path: Path, fields: Mapping[str, str], golds: ProblemSet | None) -> None:
-        self._path, self._fields, self._set = path, fields, golds
+    def __init__(
+        self, path: Path, fields: Mapping[str, str], golds: ProblemSet | None, *, judged: bool = False
+    ) -> None:
+        self._path, self._fields, self._set, self._judged = path, fields, golds, judged
         self._paths = {name: column.split(".") for name, column in fields.items()}
         self._seen: set[int] = set()
         self._problems: dict[str, tuple[Problem, int]] = {}
@@ -46,6 +50,14 @@ class Reading:
         logprobs = self._spread("logprob", number, line, len(texts), many, float)
         tokens = self._spread("tokens", number, line, len(texts), many, _amount)
         ends = self._spread("finish", number, line, len(texts), many, _finish)
+        points = self._spread("points", number, line, len(texts), many, _points)
+        if problem.points is not None and any(
+            given is not None and given > problem.points for given in points
+        ):
+            raise UsageError(
+                f"{self._path}:{number + 1}: more points than the maximum of {problem.points:g}",
+                "mend the line, or name another field: --field max_points=FIELD",
+            )
         for i, text in enumerate(texts):
             self._silent += text is None
             yield Sample(
@@ -59,6 +71,7 @@ class Reading:
                     tokens=tokens[i],
                     logprob=logprobs[i],
                     score=scores[i],
+                    points=points[i],
                     bare=bare,
                 ),
                 verdicts[i],
@@ -76,7 +89,10 @@ class Reading:
         if self._empty:
             found.append(f"{self._empty:,} lines hold an empty list of samples and are in no number")
         if self._blank:
-            found.append(f"{self._blank:,} lines have an empty gold answer: no response can be right there")
+            then = "the judge decides there" if self._judged else "no response can be right there"
+            found.append(
+                f"{self._blank:,} lines have {'no' if self._judged else 'an empty'} gold answer: {then}"
+            )
         if self._unpacked:
             found.append(
                 f"the gold is what follows `####` or stands in the last \\boxed{{}} of a solution, on "
@@ -148,6 +164,7 @@ class Reading:
                     "leave --field problem=... out, or name the field that tells problems apart",
                 )
             return known
+        most = self._spread("max_points", number, line, 1, False, _points)[0]
         problem = reference or Problem(
             key=name,
             question=self._optional("question", number, line) or "",
@@ -156,6 +173,8 @@ class Reading:
             level=self._optional("level", number, line),
             subject=self._optional("subject", number, line),
         )
+        if most is not None:
+            problem = msgspec.structs.replace(problem, points=most)
         if own is not None or reference is not None:
             self._problems[name] = (problem, 0)
         return problem, 0
@@ -166,6 +185,9 @@ class Reading:
         if value is None:
             if self._golds:
                 return None
+            if self._judged:
+                self._blank += 1
+                return ""
             raise UsageError(
                 f"{self._path}:{number + 1}: no gold answer in `{self._fields.get('gold')}`",
                 "mend the line, or give --problems SET",
@@ -278,6 +300,15 @@ def _amount(value: Any) -> int:
     if int(value) != value or value < 0:
         raise ValueError(value)
     return int(value)
+
+
+def _points(value: Any) -> float | None:
+    if isinstance(value, str) and not value.strip():
+        return None
+    points = float(value)
+    if not 0 <= points < 1e6:
+        raise ValueError(value)
+    return points
 
 
 def _truth(value: Any) -> bool:
