@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tiny_models import make_checkpoint
 from upwell.engines.base import Reply, Request
 from upwell.engines.scripted import ScriptedEngine
 from upwell.errors import BudgetSpent, UsageError
@@ -333,6 +334,35 @@ def test_agreement_with_the_files_own_verdicts(tmp_path: Path) -> None:
     assert (entry["reference"], entry["responses"], entry["accuracy"]) == ("file", 3, pytest.approx(2 / 3))
     assert run.summary is not None
     assert [style["style"] for style in run.summary["agreement"]["styles"]] == ["auto and judge", "file"]
+
+
+def test_a_checkpoint_judges_in_its_own_chat_template(tmp_path: Path) -> None:
+    """A random model says nothing that can be read: every vote is a row, and none of them decides."""
+    path = written(tmp_path / "a.jsonl", LINES[2:4])
+    checkpoint = make_checkpoint("llama", tmp_path / "tiny", max_position_embeddings=2048)
+    settings = GradeSettings(
+        judge=str(checkpoint), field=("gold=gold", "response=text"), out=str(tmp_path / "out"), judge_tokens=5,
+        device="cpu", dtype="float32", threads=1,
+    )  # fmt: skip
+    run = Run.read(grade(str(path), settings))
+    assert {(row.correct, row.trouble) for row in verdicts(run).values()} == {(None, "judge unreadable")}
+    rows = list(run.rows("judgements", Judgement))
+    assert len({row.text for row in rows}) > 1 and all(row.tokens and row.usd is None for row in rows)
+    assert run.manifest["judge"]["model"]["name"] == checkpoint.name
+    assert " in chat-plain@" in run.manifest["fingerprint"]["judge"]["prompt"]
+    assert run.summary is not None and run.summary["spending"]["completion_tokens"] >= 6
+    assert run.summary["spending"]["prompt_tokens"] > 100 and run.summary["seconds"]["judging"] > 0
+
+
+def test_no_secret_of_a_judges_url_is_written(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", LINES[2:3])
+    name = "server:https://me:password@judge.example/v1?token=abc#m"
+    run, _ = judged(path, lambda _: RIGHT, judge=name)
+    for file in run.path.iterdir():
+        assert not any(secret in file.read_text() for secret in ("password", "abc", "me:")), file
+    with pytest.raises(UsageError, match="does not say URL#NAME") as refusal:
+        grade(str(path), GradeSettings(judge="server:https://me:password@judge.example/v1"))
+    assert "password" not in str(refusal.value) and "--judge server:" in str(refusal.value)
 
 
 # Nothing is paid twice

@@ -17,6 +17,7 @@ from upwell.errors import UsageError
 from upwell.measurement import GradeSettings, MeasureSettings, SampleSettings, grade, measure
 from upwell.measurement import grading as grading_stage
 from upwell.measurement.plan import planned
+from upwell.measurement.settings import JudgeSettings
 from upwell.records import Problem
 from upwell.runs import Run
 
@@ -307,7 +308,8 @@ def test_what_would_do_nothing_at_temperature_zero_is_refused(useless: dict[str,
 
 def test_grading_settings(measured: Measured, tmp_path: Path) -> None:
     source = measured().out
-    assert {field.name for field in dataclasses.fields(GradeSettings)} == {
+    own = {field.name for field in dataclasses.fields(GradeSettings)}
+    assert own - {field.name for field in dataclasses.fields(JudgeSettings)} == {
         "out",
         "style",
         "workers",
@@ -327,3 +329,87 @@ def test_grading_settings(measured: Measured, tmp_path: Path) -> None:
         GradeSettings(workers=0)
     settings = json.loads((made / "manifest.json").read_text())["settings"]
     assert settings["style"] == "last-number"
+
+
+JUDGING: dict[str, Any] = {
+    "judge": None, "votes": 5, "judge_temperature": 1.5, "judge_tokens": 9, "judge_seed": 1, "judge_audit": 2,
+}  # fmt: skip
+"""The settings of a judge's own; those of engines are tested with the engines."""
+
+
+@pytest.mark.parametrize("name", JUDGING)
+def test_judge_settings(name: str, measured: Measured, tmp_path: Path) -> None:
+    engines = {field.name for field in dataclasses.fields(EngineSettings)}
+    assert JUDGING.keys() == {field.name for field in dataclasses.fields(JudgeSettings)} - engines
+    source = str(measured().out)
+
+    def asked(out: str, **changes: Any) -> list[Any]:
+        pupil = Pupil(lambda _: "Verdict: correct")
+        settings = GradeSettings(**{"judge": "pupil", "out": str(tmp_path / out)} | changes)
+        grade(source, settings, judge=pupil.engine)
+        return pupil.asked
+
+    usual, changed = asked("usual"), asked("changed", **{name: JUDGING[name]})
+    if name == "judge":
+        assert usual and not changed
+    elif name == "votes":
+        assert (len(usual), len(changed)) == (8 * 3, 8 * 5)
+    elif name == "judge_temperature":
+        assert [{r.sampling.temperature for r in some} for some in (usual, changed)] == [{0.7}, {1.5}]
+    elif name == "judge_tokens":
+        assert {r.sampling.max_tokens for r in changed} == {9}
+    elif name == "judge_seed":
+        assert not {r.seed for r in usual} & {r.seed for r in changed}
+        assert not {r.prompt for r in usual} & {r.prompt for r in changed}, "the fence differs"
+    else:
+        assert len(changed) == 2 * 3
+
+
+_OTHER: dict[str, Any] = {
+    "dtype": "float32", "device": "cpu", "logprobs": True, "key_env": "HOME", "chat_template": "x", "dialect": "vllm",
+    "choices_per_call": 2, "vllm_python": "p", "vllm_arg": ("--x",), "batch_rows": 5, "ray": "local", "price": "1,1",
+    "prices": "x", "replicas": 2, "gpus_per_replica": 1.0, "cpus_per_replica": 1.0, "slots": 2, "threads": 2,
+    "max_concurrency": 2, "max_total_tokens": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(JudgeSettings) if field.name != "judge"]
+)
+def test_what_is_for_a_model_is_refused_where_none_is_asked(name: str, measured: Measured) -> None:
+    value = JUDGING.get(name) or _OTHER.get(name, 7.5)
+    flag = "--" + name.replace("_", "-")
+    source = str(measured().out)
+    with pytest.raises(
+        UsageError, match=f"{flag} does nothing without --judge or a model for --score"
+    ) as refusal:
+        grade(source, GradeSettings(**{name: value}))
+    assert refusal.value.hint == f"leave {flag} out"
+    if name == "judge_audit":
+        with pytest.raises(UsageError, match="--judge-audit does nothing without --judge"):
+            grade(source, GradeSettings(judge_audit=5, score="a-model"))
+    if name == "logprobs":
+        with pytest.raises(UsageError, match="--logprobs does nothing: of a judge"):
+            grade(source, GradeSettings(logprobs=True, judge="a-model"))
+    if name == "slots":
+        with pytest.raises(UsageError, match="--slots does nothing for `server:m`"):
+            grade(source, GradeSettings(slots=2, judge="server:http://127.0.0.1:9/v1#m"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"votes": 0}, "--votes is 0"),
+        ({"judge_tokens": 0}, "--judge-tokens is 0"),
+        ({"judge_audit": -1}, "--judge-audit is -1"),
+        ({"judge_temperature": -1.0}, "--judge-temperature is -1"),
+        ({"judge_temperature": float("nan")}, "--judge-temperature is nan"),
+        ({"judge_temperature": 0.0}, "at --judge-temperature 0 all 3 votes"),
+        ({"slots": 0}, "--slots is 0"),
+        ({"workers": 0}, "--workers is 0"),
+    ],
+)
+def test_settings_of_a_judge_out_of_range(bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        GradeSettings(judge="m", **bad)
+    assert refusal.value.message.startswith(said) and (refusal.value.hint or "").startswith("--")
