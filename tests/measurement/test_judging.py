@@ -202,7 +202,7 @@ def test_every_kind_of_prompt_shows_what_it_may_and_no_more() -> None:
         "reference",
         "points",
     }
-    assert "Points: X of 3," in prompts["points"] and "Verdict" not in prompts["points"]
+    assert "Points: X of 3" in prompts["points"] and "Verdict" not in prompts["points"]
     assert len({asking.digest(kind) for kind in kinds}) == 4
 
 
@@ -346,6 +346,9 @@ def test_a_checkpoint_judges_in_its_own_chat_template(tmp_path: Path) -> None:
     )  # fmt: skip
     run = Run.read(grade(str(path), settings))
     assert {(row.correct, row.trouble) for row in verdicts(run).values()} == {(None, "judge unreadable")}
+    assert run.summary is not None
+    names = {metric["name"] for metric in run.summary["metrics"]}
+    assert "mean_tokens" not in names and "pass_ratio" not in names, "nothing is known to be right or wrong"
     rows = list(run.rows("judgements", Judgement))
     assert len({row.text for row in rows}) > 1 and all(row.tokens and row.usd is None for row in rows)
     assert run.manifest["judge"]["model"]["name"] == checkpoint.name
@@ -390,6 +393,12 @@ def test_a_judging_broken_off_asks_only_for_the_rest(tmp_path: Path) -> None:
     assert not set(rest.keys) & set(broken.keys) and rest.keys[0] == "none#1"
     assert sorted(rest.keys + broken.keys) == sorted(whole.keys("judgements"))
     assert verdicts(run) == verdicts(whole) and told(run) == told(whole)
+    for name in ("verdicts", "verdicts-judge", "verdicts-rules"):
+        file = run.path / f"{name}.jsonl"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    (run.path / "summary.json").unlink()
+    again, none = judged(path, lambda _: WRONG)
+    assert none.asked == [] and verdicts(again) == verdicts(whole) and told(again) == told(whole)
 
 
 def test_failed_calls_are_rows_and_are_owed_again(tmp_path: Path) -> None:
@@ -525,7 +534,7 @@ def test_the_hungarian_exam_is_given_points_beside_its_human_graders(model: str,
     """The middle vote is half a point above the human's."""
 
     def say(request: Request) -> str:
-        assert "Points: X, where" in request.prompt and " of X" not in request.prompt, "no maximum is made up"
+        assert request.prompt.endswith("\nPoints: X"), "no maximum is made up"
         points = given[between_fences(request.prompt)] + off[request.key.rpartition("#")[2]]
         return f"Steps are right.\nPoints: {points:g}"
 
@@ -564,7 +573,7 @@ def test_points_with_a_maximum_say_what_is_right(tmp_path: Path) -> None:
         "0": (False, 1.0), "1": (True, 2.0), "2": (False, 0.0),
     }  # fmt: skip
     assert [problem.points for problem in run.rows("problems", Problem)] == [3, 2, 4]
-    assert "Points: X of 3," in bench.asked[0].prompt
+    assert bench.asked[0].prompt.endswith("\nPoints: X of 3")
     entry = told(run)["points"]
     assert entry["responses"] == 2, "one has no points from people"
     assert (entry["mean_difference"]["value"], entry["exact"]["value"]) == (pytest.approx(1.25), 0.5)

@@ -141,7 +141,8 @@ def agreement_table(agreement: dict[str, Any]) -> None:
 def judge_table(judge: dict[str, Any]) -> None:
     """What a judge decided, and how far it agrees with itself, with the rules, and with people."""
     out = console()
-    table = Table(title=escape(visible(f"Judge {judge['model']}")), title_justify="left", title_style="bold")
+    out.print(visible(f"Judge {judge['model']}"), markup=False, style="bold")  # longer than the table is wide
+    table = Table()
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("95 %", justify="right")

@@ -229,7 +229,7 @@ class _Job(NamedTuple):
         if told:
             summary["spending"] = spending_of(run, judging.TABLE)
         if judge is not None:
-            judging.without_maximum(summary)
+            judging.told_apart(summary)
         others = settings.others() + [FILE_STYLE] * run.exists(f"verdicts-{FILE_STYLE}")
         if others:
             first = settings.style if judge is None else f"{settings.style} and judge"

@@ -47,9 +47,10 @@ _VERDICT = (
     "Reason briefly. Then end with one line, with nothing behind it, that is either\n"
     "Verdict: correct\nor\nVerdict: incorrect"
 )
-_POINTS = "Reason briefly. Then end with one line, with nothing behind it, of the form\nPoints: {form}"
-_OUT_OF = "{form}, where X is the points that you give, from 0 to {most}, such as 1 or 1.5."
-_OPEN_ENDED = "{form}, where X is the points that you give, 0 or more, such as 1 or 1.5."
+_POINTS = (
+    "Reason briefly. Then end with one line, with nothing behind it, that gives your points, {range} (halves are "
+    "allowed), in this form:\nPoints: {form}"
+)
 LONGEST = 60_000
 """Characters of a response that a judge is shown: of a longer one the beginning and, for the most part, the end."""
 _KEPT_FIRST = 20_000
@@ -180,5 +181,5 @@ def read(reply: str, finish: str, kind: Kind, most: float | None) -> Vote:
 
 def _ending(most: float | None) -> str:
     if most is None:
-        return _POINTS.format(form=_OPEN_ENDED.format(form="X"))
-    return _POINTS.format(form=_OUT_OF.format(form=f"X of {most:g}", most=f"{most:g}"))
+        return _POINTS.format(range="0 or more", form="X")
+    return _POINTS.format(range=f"from 0 to {most:g}", form=f"X of {most:g}")

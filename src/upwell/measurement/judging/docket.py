@@ -107,17 +107,17 @@ def judge(run: Run, panel: Panel, audit: int) -> tuple[dict[str, Any], int]:
     return _figures(run, panel, docket, judged, votes, failed), failed
 
 
-def without_maximum(summary: dict[str, Any]) -> None:
-    """Take out of a summary what says nothing where points are given and their maximum is not known: who is right."""
-    responses = summary["counts"]["responses"]
-    unknown = summary["counts"]["by_trouble"].get(NO_MAXIMUM, 0)
-    if not unknown:
-        return
-    if unknown == responses:
+def told_apart(summary: dict[str, Any]) -> None:
+    """Take out of a summary what says nothing: shares of right responses where not one is known to be right or wrong,
+    as where points are given and their maximum is not known."""
+    counts = summary["counts"]
+    if counts["undecided"] == counts["responses"]:
         summary["metrics"] = [metric for metric in summary["metrics"] if metric["name"] in _OF_TEXTS]
-    summary["notes"].append(
-        f"{unknown:,} of {responses:,} responses have points of an unknown maximum: whether they are right is not known"
-    )
+    if unknown := counts["by_trouble"].get(NO_MAXIMUM, 0):
+        which = f"{unknown:,} of {counts['responses']:,} responses"
+        summary["notes"].append(
+            f"{which} have points of an unknown maximum: whether they are right is not known"
+        )
 
 
 def majority(key: str, votes: list[Vote], most: float | None) -> Verdict:
