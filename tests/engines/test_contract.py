@@ -7,17 +7,20 @@ and what it still holds of requests that nobody waits for any more.
 from __future__ import annotations
 
 import itertools
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fault_server import FAULTS, FaultServer, babbled
 
 from upwell.engines.base import Engine, Reply, Request, Sampling
+from upwell.engines.endpoint import Endpoint
 from upwell.engines.scripted import ScriptedEngine
+from upwell.engines.settings import EngineSettings
 
 PROMPTS = ["Two apples and three pears cost", "7 * 6 =", "Ein längerer Satz über Züge: wie weit?"]
 UNSERVABLE = "x" * 400
@@ -37,19 +40,11 @@ class Subject:
     """What is still reserved for requests while none is in flight."""
 
 
+QUICK = EngineSettings(max_concurrency=SLOTS, request_timeout=0.5, patience=30)
+
+
 def _scripted(_: Path) -> Engine:
-    return ScriptedEngine(_babble)
-
-
-def _babble(request: Request) -> str:
-    """Words that follow from seed and prompt, as a model's would; some requests fail."""
-    if len(request.prompt) > 256:
-        raise ValueError(f"the prompt has {len(request.prompt)} characters")
-    draw = random.Random(f"{request.seed} {request.prompt}")
-    return " ".join(
-        draw.choice(["so", "the", "train", "leaves", "at", "7", "and", "costs", "42"])
-        for _ in range(draw.randint(5, 40))
-    )
+    return ScriptedEngine(babbled)
 
 
 def _embedded(lanes: int) -> Callable[[Path], Engine]:
@@ -64,6 +59,41 @@ def _embedded(lanes: int) -> Callable[[Path], Engine]:
     return opened
 
 
+def _served(settings: EngineSettings, faulty: bool = False) -> Callable[[Path], Engine]:
+    def opened(_: Path) -> Engine:
+        from upwell.engines.server.engine import ServerEngine
+
+        server = FaultServer(fault=_now_and_then if faulty else lambda number, body: None)
+        server.__enter__()
+        endpoints = [Endpoint(server.url)]
+
+        class Served(ServerEngine):
+            def close(self) -> None:
+                if server.port:
+                    server.__exit__()
+                    server.port = 0
+
+        return Served(endpoints, server.model, settings=settings)
+
+    return opened
+
+
+def _now_and_then(number: int, body: dict[str, Any]) -> str | None:
+    """Each fault in turn, every fifth call."""
+    mended = [fault for fault in FAULTS if fault not in ("few", "many", "duplicate")]
+    return mended[number // 5 % len(mended)] if number % 5 == 2 else None
+
+
+def _replicated(_: Path) -> Engine:
+    from upwell.engines.ray import RayEngine
+
+    return RayEngine(_quick_babble, identity="scripted", address="local", replicas=2, cpus=0.5, ahead=SLOTS)
+
+
+def _quick_babble() -> ScriptedEngine:
+    return ScriptedEngine(babbled)
+
+
 def _prompts_held(engine: Engine) -> int:
     buffers = engine._buffers.values()  # type: ignore[attr-defined]
     return sum(lane._rows - len(lane._free_rows) for lane in buffers)
@@ -75,6 +105,11 @@ ENGINES = {
     "embedded-1-lane": Subject(_embedded(1), ahead=2 * SLOTS + 1, held=_prompts_held),
     # The lanes also go on while nobody takes their replies, until their queue is full.
     "embedded-2-lanes": Subject(_embedded(2), ahead=4 * SLOTS + 2 * SLOTS + 3, held=_prompts_held),
+    # Twice the calls in flight, and as many replies that have come but were not taken.
+    "server": Subject(_served(QUICK), ahead=4 * SLOTS),
+    "server-faulty": Subject(_served(QUICK, faulty=True), ahead=4 * SLOTS),
+    # What each replica holds, and as many replies that have come but were not taken.
+    "ray": Subject(_replicated, ahead=4 * SLOTS),
 }
 
 

@@ -35,7 +35,9 @@ class Retry(msgspec.Struct, frozen=True):
     wait: float = 0.0
     """Seconds that it asks to be left alone; 0 where it does not say."""
     busy: bool = False
-    """Whether it says that it is asked too much."""
+    """Whether it is a sign of too many calls at once."""
+    own: bool = True
+    """Whether it may be this request's own doing, so that it is not asked again without end."""
 
 
 class Doomed(msgspec.Struct, frozen=True):
@@ -76,7 +78,10 @@ def judge_status(
             message, "ask the server what it serves: curl URL/v1/models; then --model server:URL/v1#NAME"
         )
     if status in _TRANSIENT or status >= 500:
-        return Retry(message, wait_of(headers) or 0.0, busy=status in (429, 503, 529))
+        turned_away = status in (429, 503, 529)
+        return Retry(
+            message, wait_of(headers) or 0.0, turned_away or status in (408, 504), own=not turned_away
+        )
     if 300 <= status < 400:
         return Doomed(
             f"{message}: it points elsewhere, and a redirect is not followed because the key would go with it",

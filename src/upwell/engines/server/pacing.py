@@ -1,8 +1,9 @@
 """How many calls a server should have in flight, found from how it answers. No I/O and no clock: time is told.
 
 A limit is tried for a round: until about as many calls have begun and ended under it as it admits. What the round
-delivered is calls in flight times work per second of one call (Little's law), so a round needs no warm-up: it looks
-at its own calls only. A round whose pipeline was not full teaches nothing.
+delivered is calls in flight times work per second of one call (Little's law). A round looks only at calls of its own
+that went out when as many were in flight as it admits: those before them found a server with less to do. A round whose
+pipeline was not full teaches nothing.
 
     starting   double, while twice the calls bring nearly twice the work
     climbing   a quarter more, while that brings at least something
@@ -46,6 +47,8 @@ class Ticket:
 
     began: float
     round: int
+    counts: bool = True
+    """Whether it tells of the round's limit: not one that went out while there were still fewer in flight."""
 
 
 class Pace(Protocol):
@@ -188,12 +191,14 @@ class Adaptive:
     def begin(self, now: float) -> Ticket:
         self._pass_time(now)
         self.in_flight += 1
-        return Ticket(now, self._round)
+        if not self._full and self.in_flight >= _FULL * self.limit:
+            self._full, self._began, self._area = True, now, 0.0
+        return Ticket(now, self._round, self._full)
 
     def end(self, ticket: Ticket, now: float, tokens: int | None = None) -> None:
         self._pass_time(now)
         self.in_flight -= 1
-        if tokens is None or ticket.round != self._round:
+        if tokens is None or ticket.round != self._round or not ticket.counts:
             return
         self._calls.add(tokens, now - ticket.began)
         elapsed = now - self._began
@@ -234,6 +239,7 @@ class Adaptive:
         self._calls = Calls()
         self._began = self._seen_at = now
         self._area = 0.0
+        self._full = self.in_flight >= _FULL * self.limit
 
     def _learn(self, rate: float, now: float) -> None:
         """A round under the present limit brought this much work per second."""

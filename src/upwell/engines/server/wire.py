@@ -6,11 +6,13 @@ fit is `Malformed`. Which statuses are an answer, a fault to sit out or the end,
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from upwell.engines.base import Request, Sampling, Usage
+from upwell.engines.settings import EngineSettings
 
 SEEDS = 2**31 - 1
 """Seeds on the wire are 1 to this: some servers take 32 bits, some signed, and to some 0 means none."""
@@ -32,6 +34,9 @@ _FINISH: dict[str, _Finish] = {
 """What servers call the end of a response. vLLM's `abort` is not here: such a text broke off, and is asked again."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
+_PATH_LIKE = re.compile(r"[/.~\\]|[A-Za-z]:[/\\]")
 
 
 class Malformed(Exception):
@@ -68,6 +73,23 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Of the call as a whole, `calls` being 1; tokens are 0 where the server does not say."""
     surplus: int = 0
     """Choices that were dropped: a second one of an index, or an index beyond what was asked for."""
+    surplus_tokens: int = 0
+    """What those took of the call's completion tokens."""
+
+
+def server_identity(model: str, settings: EngineSettings) -> str:
+    """What produced a server's replies: the model by its name there, and who applied the chat template.
+
+    No URL is in it: a server may move to another port within a run. Of a name that is a path, the last part.
+    """
+    template = settings.chat_template
+    by = "the server" if template == "server" else base_name(template)
+    return f"server {base_name(model)} template by {by}"
+
+
+def base_name(name: str) -> str:
+    """A name free of machine paths: the last part of what is one; `owner/name` and the like stay."""
+    return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if _PATH_LIKE.match(name) else name
 
 
 def path_of(request: Request) -> str:
@@ -202,23 +224,27 @@ def parse(payload: bytes, choices: int = 1) -> Answer:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: a million brackets
         raise Malformed(f"no completion: {str(error)[:200]}", _usage_within(payload)) from None
     usage = _usage_of(found.usage)
-    kept: dict[int, _Choice] = {}
     for choice in found.choices:
         if choice.finish_reason not in _FINISH:
             raise Malformed(f"a choice ended by `{choice.finish_reason[:40]}`", usage)
         if choice.text is None and choice.message is None:
             raise Malformed("a choice without a text", usage)
-        if 0 <= choice.index < choices:
-            kept.setdefault(choice.index, choice)
+    told = found.usage is not None and found.usage.completion_tokens is not None
+    counts = _tokens(found.choices, usage.completion_tokens if told else None)
+    kept: dict[int, Choice] = {}
+    surplus_tokens = 0
+    for choice, tokens in zip(found.choices, counts, strict=True):
+        if 0 <= choice.index < choices and choice.index not in kept:
+            kept[choice.index] = _choice(choice, tokens)
+        else:
+            surplus_tokens += tokens or 0
     if not kept:
         raise Malformed("no choices", usage)
-    ordered = [kept[index] for index in sorted(kept)]
-    told = found.usage is not None and found.usage.completion_tokens is not None
-    counts = _tokens(ordered, usage.completion_tokens if told else None)
     return Answer(
-        choices=tuple(_choice(each, tokens) for each, tokens in zip(ordered, counts, strict=True)),
+        choices=tuple(kept[index] for index in sorted(kept)),
         usage=usage,
         surplus=len(found.choices) - len(kept),
+        surplus_tokens=surplus_tokens,
     )
 
 
