@@ -74,7 +74,9 @@ def test_tokens_of_calls_for_nothing_are_counted_where_they_are_told() -> None:
     )
 
 
-def test_what_always_goes_wrong_is_answered_with_an_error_in_the_end() -> None:
+def test_what_always_goes_wrong_is_answered_with_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upwell.engines.server.dispatch._FIRST_BACKOFF", 0.01)
+
     def fault(number: int, body: dict[str, Any]) -> str | None:
         return "500" if body["prompt"] == "prompt 1" else None
 
@@ -88,6 +90,16 @@ def test_what_always_goes_wrong_is_answered_with_an_error_in_the_end() -> None:
             assert reply.wasted.calls == 8
         else:
             assert reply.error is None
+
+
+def test_a_server_that_spoils_everything_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("upwell.engines.server.dispatch._FIRST_BACKOFF", 0.001)
+    with (
+        FaultServer(fault=lambda number, body: "500") as server,
+        pytest.raises(EngineError, match="20 prompts in a row went wrong") as caught,
+    ):
+        list(engine(server).generate(requests(400)))
+    assert "something broke" in str(caught.value)
 
 
 @pytest.mark.parametrize("fault", ["filter", "huge", "deep"])

@@ -172,6 +172,8 @@ class Adaptive:
         self._most = most
         self.in_flight = 0
         self._seen_at = 0.0
+        self._full = False
+        """Whether the round has had about as many in flight as it admits."""
         self._round = 0
         self._work = Work()
         self._reset(0.0)
