@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from upwell.engines.base import NO_USAGE, Reply, Request, Usage
 from upwell.engines.server.faults import Doomed, Refusal, Retry
-from upwell.engines.server.pacing import Ticket
-from upwell.engines.server.remote import Remote
 from upwell.engines.server.wire import Answer, Choice
+
+if TYPE_CHECKING:
+    from upwell.engines.server.pacing import Ticket
+    from upwell.engines.server.remote import Remote
 
 ONE_CALL = Usage(calls=1)
 
