@@ -7,6 +7,7 @@ and what it still holds of requests that nobody waits for any more.
 from __future__ import annotations
 
 import itertools
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_server import FAULTS, FaultServer, babbled
+from batch_server import BatchServer
+from fault_server import FAULTS, MODEL, FaultServer, babbled
 
 from upwell.engines.base import Engine, Reply, Request, Sampling
 from upwell.engines.endpoint import Endpoint
@@ -84,6 +86,24 @@ def _now_and_then(number: int, body: dict[str, Any]) -> str | None:
     return mended[number // 5 % len(mended)] if number % 5 == 2 else None
 
 
+def _batched(folder: Path) -> Engine:
+    from upwell.engines.batch import BatchEngine
+
+    server = BatchServer().__enter__()
+    settings = EngineSettings(batch_rows=2 * SLOTS, poll_seconds=0.01)
+    made = Path(tempfile.mkdtemp(dir=folder))
+
+    class Batched(BatchEngine):
+        open = True
+
+        def close(self) -> None:
+            if self.open:
+                server.__exit__()
+                self.open = False
+
+    return Batched(Endpoint(server.url), MODEL, settings=settings, folder=made)
+
+
 def _replicated(_: Path) -> Engine:
     from upwell.engines.ray import RayEngine
 
@@ -108,6 +128,8 @@ ENGINES = {
     # Twice the calls in flight, and as many replies that have come but were not taken.
     "server": Subject(_served(QUICK), ahead=4 * SLOTS),
     "server-faulty": Subject(_served(QUICK, faulty=True), ahead=4 * SLOTS),
+    # Four files, and the one that is being filled.
+    "batch": Subject(_batched, ahead=5 * 2 * SLOTS),
     # What each replica holds, and as many replies that have come but were not taken.
     "ray": Subject(_replicated, ahead=4 * SLOTS),
 }

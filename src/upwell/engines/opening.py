@@ -74,7 +74,7 @@ class Model:
         if self.settings.ray is not None:
             return self._replicated(say)
         if self.kind == SERVER:
-            from upwell.engines.server import ServerEngine
+            from upwell.engines.server.engine import ServerEngine
 
             return ServerEngine(self.endpoints, self.name, settings=self.settings, say=say)
         if self.kind == BATCH:

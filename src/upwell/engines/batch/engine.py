@@ -82,9 +82,7 @@ class BatchEngine:
         room = min(self._settings.batch_rows * _MOST_PARTS, 10**7)
         while True:
             waiting = False
-            while (
-                not dry and not waiting and len(job.items) < room and job.filled < self._settings.batch_rows
-            ):
+            while not dry and not waiting and len(job.items) < room and not self._full(job):
                 request = next(source, _NO_MORE)
                 if request is None:
                     waiting = True
@@ -92,8 +90,7 @@ class BatchEngine:
                     self._take_in(job, request)
                 else:
                     dry = True
-            full = job.filled >= self._settings.batch_rows or job.size >= self._settings.batch_mb * 1e6
-            if job.filled and (full or dry or (waiting and not job.out)):
+            if job.filled and (self._full(job) or dry or (waiting and not job.out)):
                 self._hand_in(job)
                 continue
             if dry and not job.items:
@@ -108,6 +105,10 @@ class BatchEngine:
 
     def close(self) -> None:
         """Nothing to give back: batches go on by themselves."""
+
+    def _full(self, job: _Job) -> bool:
+        """Whether what was gathered makes a file. The last row may pass the limit by its own size."""
+        return job.filled >= self._settings.batch_rows or job.size >= self._settings.batch_mb * 1e6
 
     def _take_in(self, job: _Job, request: Request, faults: int = 0, wasted: Usage | None = None) -> None:
         """Wait for the part that asks this already, or put it into the next."""
