@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,13 +181,17 @@ def upwell(out: Path, problems: Path, server: BatchServer) -> list[str]:
     ]  # fmt: skip
 
 
-def died(command: list[str], when: Iterator[None]) -> None:
-    """Run the command and kill it when told."""
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    next(when)
-    child.kill()
-    _, said = child.communicate()
-    assert child.returncode == -signal.SIGKILL, said.decode()
+def died(command: list[str], server: BatchServer, step: str, pause: float) -> None:
+    """Run the command and kill it right after the provider has done a step, recorded or not."""
+    before, late = server.steps[step], time.monotonic() + 60
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        while server.steps[step] == before and child.poll() is None:
+            assert time.monotonic() < late, f"no {step} within a minute"
+            time.sleep(0.001)
+        time.sleep(pause)
+        child.kill()
+        _, said = child.communicate()
+    assert child.returncode in (-signal.SIGKILL, 0), said.decode()
 
 
 def test_killed_at_every_step_and_finished(tmp_path: Path) -> None:
@@ -198,25 +201,18 @@ def test_killed_at_every_step_and_finished(tmp_path: Path) -> None:
     out, draw = tmp_path / "run", random.Random(3)
     with BatchServer(seconds=0.2) as server:
         command = upwell(out, problems, server)
-
-        def after(step: str) -> Iterator[None]:
-            """Right after the provider has done a step, before or after the client could record it."""
-            before = server.steps[step]
-            late = time.monotonic() + 60
-            while server.steps[step] == before:
-                assert time.monotonic() < late
-                time.sleep(0.001)
-            time.sleep(draw.choice([0, 0.002, 0.01]))
-            yield
-
+        kills = 0
         for number in range(14):
-            step = ("upload", "create", "poll", "download")[number % 4]
-            # A step that has nothing left to do would wait for ever.
-            if step in ("upload", "create") and server.steps[step] >= 8:
-                step = "poll"
-            if out.exists() and Run.read(out).count("responses") >= 100:
+            if out.exists() and (out / "summary.json").exists():
                 break
-            died(command, after(step))
+            died(
+                command,
+                server,
+                ("upload", "create", "poll", "download")[number % 4],
+                draw.choice([0, 0.002, 0.01]),
+            )
+            kills += 1
+        assert kills >= 8, "too quick to be killed often"
         assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
         run = Run.read(out)
         assert len(run.keys("responses")) == run.count("responses") == 120
