@@ -131,6 +131,9 @@ class FaultServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, connection: Connection, path: str, head: dict[str, str], payload: bytes) -> None:
+        if path.endswith("/health"):
+            connection.send(200, b"{}")
+            return
         if path.endswith("/models"):
             listing = {
                 "object": "list",

@@ -6,6 +6,7 @@ and what it still holds of requests that nobody waits for any more.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import llamacpp
 import pytest
 from batch_server import BatchServer
 from fault_server import FAULTS, MODEL, FaultServer, babbled
@@ -25,7 +27,7 @@ from upwell.engines.scripted import ScriptedEngine
 from upwell.engines.settings import EngineSettings
 
 PROMPTS = ["Two apples and three pears cost", "7 * 6 =", "Ein längerer Satz über Züge: wie weit?"]
-UNSERVABLE = "x" * 400
+UNSERVABLE = "x " * 200
 """A prompt that every engine here is set up to refuse."""
 SLOTS = 4
 HOT = Sampling(temperature=1.0, max_tokens=24)
@@ -104,6 +106,20 @@ def _batched(folder: Path) -> Engine:
     return Batched(Endpoint(server.url), MODEL, settings=settings, folder=made)
 
 
+def _llamacpp(_: Path) -> Engine:
+    from upwell.engines.server.engine import ServerEngine
+
+    stack = contextlib.ExitStack()
+    # One slot: with several, what shares a step decides the rounding, and so now and then a token.
+    endpoint = Endpoint(stack.enter_context(llamacpp.serving(parallel=4, context=64)))
+
+    class Served(ServerEngine):
+        def close(self) -> None:
+            stack.close()
+
+    return Served([endpoint], llamacpp.MODEL, settings=EngineSettings(max_concurrency=SLOTS))
+
+
 def _replicated(_: Path) -> Engine:
     from upwell.engines.ray import RayEngine
 
@@ -128,6 +144,7 @@ ENGINES = {
     # Twice the calls in flight, and as many replies that have come but were not taken.
     "server": Subject(_served(QUICK), ahead=4 * SLOTS),
     "server-faulty": Subject(_served(QUICK, faulty=True), ahead=4 * SLOTS),
+    "llamacpp": Subject(_llamacpp, ahead=4 * SLOTS),
     # Four files, and the one that is being filled.
     "batch": Subject(_batched, ahead=5 * 2 * SLOTS),
     # What each replica holds, and as many replies that have come but were not taken.

@@ -23,6 +23,7 @@ from upwell.engines.checkpoints import Checkpoint
 from upwell.engines.endpoint import Endpoint
 from upwell.engines.server import ServerEngine
 from upwell.engines.settings import EngineSettings
+from upwell.engines.vllm.keeper import GRACE_SECONDS
 from upwell.errors import EngineError, UsageError
 
 LOG = "vllm.log"
@@ -84,7 +85,7 @@ class VllmEngine:
                     yield reply
                 return
             except EngineError:
-                if self._keeper is None or self._keeper.poll() is None:
+                if not self._has_died():
                     raise
                 if self._starts >= _STARTS:
                     raise self._failed("vLLM died") from None
@@ -104,6 +105,13 @@ class VllmEngine:
         if keeper.poll() is None:
             keeper.kill()
             keeper.wait()
+
+    def _has_died(self) -> bool:
+        """Whether the server's processes have ended; its keeper takes some seconds to see to all of them."""
+        if self._keeper is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._keeper.wait(1.5 * GRACE_SECONDS)
+        return self._keeper is not None and self._keeper.poll() is not None
 
     def _start(self) -> None:
         self.close()
