@@ -115,7 +115,8 @@ def test_what_dies_is_started_again_and_nothing_is_lost(
     keys = Counter(reply.key for reply in engine.generate(requests(120)))
     engine.close()
     assert keys == Counter(request.key for request in requests(120))
-    assert len(notes(tmp_path)) == 2 and any("illegal memory access" in line for line in said)
+    assert len(notes(tmp_path)) == 2 and any("vLLM died; starting it again" in line for line in said)
+    assert "illegal memory access" in (tmp_path / "vllm.log").read_text()
 
 
 def test_an_error_of_ours_ends_it(made: Callable[..., VllmEngine], tmp_path: Path) -> None:
