@@ -6,7 +6,6 @@ and what it still holds of requests that nobody waits for any more.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import tempfile
 import threading
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import llamacpp
 import pytest
 from batch_server import BatchServer
 from fault_server import FAULTS, MODEL, FaultServer, babbled
@@ -106,20 +104,6 @@ def _batched(folder: Path) -> Engine:
     return Batched(Endpoint(server.url), MODEL, settings=settings, folder=made)
 
 
-def _llamacpp(_: Path) -> Engine:
-    from upwell.engines.server.engine import ServerEngine
-
-    stack = contextlib.ExitStack()
-    # One slot: with several, what shares a step decides the rounding, and so now and then a token.
-    endpoint = Endpoint(stack.enter_context(llamacpp.serving(parallel=4, context=64)))
-
-    class Served(ServerEngine):
-        def close(self) -> None:
-            stack.close()
-
-    return Served([endpoint], llamacpp.MODEL, settings=EngineSettings(max_concurrency=SLOTS))
-
-
 def _replicated(_: Path) -> Engine:
     from upwell.engines.ray import RayEngine
 
@@ -144,7 +128,6 @@ ENGINES = {
     # Twice the calls in flight, and as many replies that have come but were not taken.
     "server": Subject(_served(QUICK), ahead=4 * SLOTS),
     "server-faulty": Subject(_served(QUICK, faulty=True), ahead=4 * SLOTS),
-    "llamacpp": Subject(_llamacpp, ahead=4 * SLOTS),
     # Four files, and the one that is being filled.
     "batch": Subject(_batched, ahead=5 * 2 * SLOTS),
     # What each replica holds, and as many replies that have come but were not taken.

@@ -210,7 +210,9 @@ class Outcomes:
 def vote_name(answer: str) -> int:
     """A 64-bit name of an answer. Not `hash`, which differs between processes: sums over answers are in the order of
     their names, and would differ in the last digit."""
-    return int.from_bytes(hashlib.blake2b(answer.encode(errors="replace"), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(answer.encode(errors="replace"), digest_size=8).digest(), "big", signed=True
+    )
 
 
 class _Columns:
