@@ -7,6 +7,7 @@ and what it still holds of requests that nobody waits for any more.
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import threading
 import time
@@ -107,6 +108,7 @@ def _batched(folder: Path) -> Engine:
 def _replicated(_: Path) -> Engine:
     from upwell.engines.ray import RayEngine
 
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where workers find this module
     return RayEngine(_quick_babble, identity="scripted", address="local", replicas=2, cpus=0.5, ahead=SLOTS)
 
 
