@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,28 +13,34 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from upwell.engines.base import Reply, Request
 from upwell.engines.checkpoints import Checkpoint
 from upwell.engines.endpoint import Endpoint
-from upwell.engines.server import ServerEngine
 from upwell.engines.settings import EngineSettings
-from upwell.engines.vllm.keeper import GRACE_SECONDS
-from upwell.errors import EngineError, UsageError
+from upwell.engines.vllm import keeper
+from upwell.engines.vllm.command import command_of, python_of, vllm_identity
+from upwell.engines.vllm.log import Log
+from upwell.errors import EngineError
+from upwell.runs.secrets import scrub_command
+
+if TYPE_CHECKING:
+    from upwell.engines.server.engine import ServerEngine
 
 LOG = "vllm.log"
 _READY_SECONDS = 1800.0
 """A large model is read from a slow disk and compiled for; one that hangs longer than this will not come."""
 _SAY_SECONDS = 15.0
-_SHOWN_LINES = 20
 _STARTS = 3
-"""Times that it is started in one run: a server that dies of what it is asked dies again."""
-_STOP_SECONDS = 30.0
+"""Times that it is started by one engine: a server that dies of what it is asked dies again."""
+_STOP_SECONDS = 3 * keeper.GRACE_SECONDS
 _PATIENCE = 5.0
-"""Seconds that the server engine waits for one that has died, before it is started again here."""
+"""Seconds without a connection after which it is looked at: one that has died is started again, which no patience of
+its client's would bring about; one that is there gets the patience of the settings."""
 
 
 class VllmEngine:
@@ -48,7 +53,7 @@ class VllmEngine:
         say: told what happens while it starts.
 
     Raises:
-        UsageError: there is no vLLM.
+        UsageError: there is no vLLM, or `vllm_arg` has what is ours to choose.
         EngineError: it does not start; the message has the end of its log.
     """
 
@@ -61,13 +66,17 @@ class VllmEngine:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.identity = vllm_identity(checkpoint, settings)
+        self.endpoint: Endpoint
+        """Where it is now, with the key to it."""
         self._checkpoint = checkpoint
         self._settings = settings
         self._say = say
-        self._python = _python_of(settings.vllm_python)
-        self._log = (folder or Path(tempfile.mkdtemp(prefix="upwell-vllm-"))) / LOG
+        self._python = python_of(settings.vllm_python)
+        self._path = (folder or Path(tempfile.mkdtemp(prefix="upwell-vllm-"))) / LOG
         self._key = secrets.token_urlsafe(24)
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._server: ServerEngine
+        self._log: Log
         self._starts = 0
         self._start()
 
@@ -75,42 +84,50 @@ class VllmEngine:
         """One reply per request. Should vLLM die on the way, it is started again, and what was in flight asked again.
 
         Raises:
-            EngineError: it dies again and again; the message has the end of its log.
+            EngineError: it dies again and again, or is there and does not answer; the message has the end of its log.
         """
         rest = _Remembered(iter(requests))
+        silent_since: float | None = None
         while True:
+            asked_at = time.monotonic()
             try:
                 for reply in self._server.generate(rest):
                     rest.answered(reply)
+                    silent_since = None
                     yield reply
                 return
             except EngineError:
-                if not self._has_died():
-                    raise
-                if self._starts >= _STARTS:
-                    raise self._failed("vLLM died") from None
-                self._say(f"vLLM died; starting it again: {_last_line(self._log)}")
-                self._start()
+                if self._has_died():
+                    if self._starts >= _STARTS:
+                        raise self._failed(f"vLLM died, for the {self._starts}. time") from None
+                    self._say(f"vLLM died; starting it again: {'; '.join(self._log.trouble()[:2])[:300]}")
+                    self._start()
+                    silent_since = None
+                else:
+                    silent_since = silent_since or asked_at
+                    away = self._server.remotes[0].down_since is not None
+                    if not away or time.monotonic() - silent_since > self._settings.patience:
+                        raise
                 rest.again()
 
     def close(self) -> None:
         """Stop the server and all its processes. A second call does nothing."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is None:
+        kept, self._keeper = self._keeper, None
+        if kept is None:
             return
-        assert keeper.stdin is not None
-        keeper.stdin.close()
+        assert kept.stdin is not None
+        kept.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            keeper.wait(_STOP_SECONDS)
-        if keeper.poll() is None:
-            keeper.kill()
-            keeper.wait()
+            kept.wait(_STOP_SECONDS)
+        if kept.poll() is None:
+            kept.kill()
+            kept.wait()
 
     def _has_died(self) -> bool:
         """Whether the server's processes have ended; its keeper takes some seconds to see to all of them."""
         if self._keeper is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._keeper.wait(1.5 * GRACE_SECONDS)
+                self._keeper.wait(1.5 * keeper.GRACE_SECONDS)
         return self._keeper is not None and self._keeper.poll() is not None
 
     def _start(self) -> None:
@@ -118,35 +135,34 @@ class VllmEngine:
         self._starts += 1
         port = _free_port()
         name = self._checkpoint.name
-        command = [self._python, "-m", "vllm.entrypoints.cli.main", "serve", str(self._checkpoint.folder)]
-        command += flags(name, port, self._settings)
-        self._say(f"starting vLLM: {shlex.join(['vllm', 'serve', name, *command[5:]])}")
-        environment = (
-            os.environ
-            | {
-                "VLLM_API_KEY": self._key,  # not on the command line, where every user of the machine could read it
-                "VLLM_NO_USAGE_STATS": "1",
-                "DO_NOT_TRACK": "1",
-            }
-        )
-        with self._log.open("ab") as log:
+        command = command_of(self._python, self._checkpoint, port, self._settings)
+        self._say(f"starting vLLM: {shlex.join(['vllm', 'serve', name, *scrub_command(command[5:])])}")
+        environment = {
+            "VLLM_API_KEY": self._key,  # not on the command line, where every user of the machine could read it
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+            "PYTHONSAFEPATH": "1",  # else a folder `vllm` where we happen to stand would be taken for it
+        }
+        self._log = Log(self._path)
+        with self._path.open("ab") as log:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-m", "upwell.engines.vllm.keeper", *command],
+                [sys.executable, keeper.__file__, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=os.environ | environment,
+                start_new_session=True,
             )
         try:
             self._await_ready(port)
         except BaseException:
             self.close()
             raise
-        # It is ours: where it is gone, it is started again, which no patience of its client's would bring about.
+        from upwell.engines.server.engine import ServerEngine
+
+        self.endpoint = Endpoint(f"http://127.0.0.1:{port}/v1", self._key)
         called = replace(self._settings, dialect="vllm", patience=min(self._settings.patience, _PATIENCE))
-        self._server = ServerEngine(
-            [Endpoint(f"http://127.0.0.1:{port}/v1", self._key)], name, settings=called, say=self._say
-        )
+        self._server = ServerEngine([self.endpoint], name, settings=called, say=self._say)
 
     def _await_ready(self, port: int) -> None:
         assert self._keeper is not None
@@ -159,14 +175,14 @@ class VllmEngine:
                 raise self._failed(f"vLLM was not ready after {_READY_SECONDS:.0f} s")
             if now - told > _SAY_SECONDS:
                 told = now
-                self._say(f"vLLM is starting, {now - begun:.0f} s: {_last_line(self._log)}")
+                self._say(f"vLLM is starting, {now - begun:.0f} s: {self._log.last()}")
             time.sleep(0.25)
         self._say(f"vLLM is ready after {time.monotonic() - begun:.0f} s")
 
     def _failed(self, what: str) -> EngineError:
-        tail = "\n".join(f"  {line}" for line in _lines(self._log)[-_SHOWN_LINES:])
+        tail = "\n".join(f"  {line}" for line in self._log.trouble()) or "  (nothing)"
         return EngineError(
-            f"{what}; the end of {self._log}:\n{tail}",
+            f"{what}; out of the end of {self._path}:\n{tail}",
             "mend what it says; --vllm-arg=--max-model-len=4096 is one way to need less memory",
         )
 
@@ -195,68 +211,6 @@ class _Remembered:
         self._owed = list(reversed(self._out.values()))
 
 
-def vllm_identity(checkpoint: Checkpoint, settings: EngineSettings) -> str:
-    """What produces the replies: vLLM, the weights, the dtype."""
-    return f"vllm {checkpoint.name}@{checkpoint.digest[:12]}/{settings.dtype}"
-
-
-def flags(name: str, port: int, settings: EngineSettings) -> list[str]:
-    """The arguments of `vllm serve`: ours, each replaced by the user's where that has one of the same name."""
-    ours = [
-        "--host=127.0.0.1",
-        f"--port={port}",
-        f"--served-model-name={name}",
-        f"--dtype={settings.dtype}",
-        "--enable-prefix-caching",
-        # Else a model's generation_config.json would change how tokens are drawn.
-        "--generation-config=vllm",
-        *([f"--tensor-parallel-size={gpus}"] if (gpus := visible_gpus()) > 1 else []),
-    ]
-    theirs = {_flag(argument) for argument in settings.vllm_arg}
-    theirs |= {flag.replace("--no-", "--", 1) for flag in theirs if flag.startswith("--no-")}
-    fixed = {"--host", "--port", "--served-model-name", "--api-key"}
-    if taken := sorted(theirs & fixed):
-        raise UsageError(f"--vllm-arg={taken[0]} is ours to choose", f"leave --vllm-arg={taken[0]} out")
-    return [argument for argument in ours if _flag(argument) not in theirs] + list(settings.vllm_arg)
-
-
-def visible_gpus() -> int:
-    """How many GPUs vLLM would see."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return len([part for part in named.split(",") if part.strip() not in ("", "-1")])
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-
-
-def _flag(argument: str) -> str:
-    return argument.partition("=")[0].partition(" ")[0].replace("_", "-")
-
-
-def _python_of(named: str | None) -> str:
-    """The interpreter that has vLLM.
-
-    Raises:
-        UsageError: there is none.
-    """
-    hint = "install vLLM in an environment of its own, then --vllm-python ENVIRONMENT/bin/python"
-    if named is not None:
-        found = shutil.which(os.path.expanduser(named))
-        if found is None:
-            raise UsageError(f"--vllm-python: no program `{named}`", hint)
-        return found
-    program = shutil.which("vllm")
-    if program is None:
-        raise UsageError("there is no `vllm` on the PATH", hint)
-    with contextlib.suppress(OSError, UnicodeDecodeError), open(program, encoding="utf-8") as script:
-        first = script.readline()
-        if first.startswith("#!") and Path(first[2:].strip()).exists():
-            return first[2:].strip()
-    raise UsageError(f"`{program}` does not say which Python runs it", hint)
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -270,18 +224,3 @@ def _healthy(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False
-
-
-def _lines(log: Path) -> Sequence[str]:
-    """The lines of a log that say something."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - (1 << 16)))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.rstrip()[:300] for line in text.splitlines() if any(c.isalnum() for c in line)]
-
-
-def _last_line(log: Path) -> str:
-    return next(reversed(_lines(log)), "")[:160]

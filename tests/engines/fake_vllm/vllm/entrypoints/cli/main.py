@@ -1,6 +1,7 @@
 """Stands in for `vllm serve`: a slow start, a child process, a log, and answers in words that follow from the prompt.
 
-What it is to do wrong is in FAKE_VLLM: `crash` (in starting), `die` (after 40 calls, once), `slow`.
+What it is to do wrong is in FAKE_VLLM: `crash` (in starting), `die` (after 40 calls, once), `pause` (after 40 calls, be
+there and take no connection for two seconds).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,11 +32,25 @@ def main() -> None:
     time.sleep(1.0)
     if WRONG == "crash":
         child.kill()
-        print("ERROR the weights do not fit into memory", flush=True)
+        told = "(EngineCore pid=7) ERROR 01-02 03:04:05 [core.py:1] "
+        frames = [
+            f'{told}  File "/x/y{n}.py", line {n}, in z\n{told}    deeper(hf_{n:020})' for n in range(40)
+        ]
+        print(f"{told}Traceback (most recent call last):", *frames, sep="\n")
+        print(f"{told}ValueError: the weights do not fit into memory (token hf_{'x' * 30})")
+        print("Traceback (most recent call last):", *(frame.replace(told, "") for frame in frames), sep="\n")
+        print("RuntimeError: Engine core initialization failed. See root cause above.", flush=True)
         raise SystemExit(3)
     first = len(NOTES.read_text().splitlines()) == 1
 
+    def pause() -> None:
+        server.vanish()
+        time.sleep(2.0)
+        server.listen()
+
     def fault(number: int, body: dict[str, object]) -> str | None:
+        if WRONG == "pause" and number == 40:
+            threading.Thread(target=pause, daemon=True).start()
         if WRONG == "die" and first and number == 40:
             print("ERROR an illegal memory access", flush=True)
             os._exit(9)
