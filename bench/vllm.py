@@ -1,19 +1,26 @@
 """One model through vLLM and through the embedded engine: do they agree, and how fast is each?
 
     UPWELL_DATA=... python bench/vllm.py --vllm-python VLLM_ENVIRONMENT/bin/python
+    UPWELL_DATA=... python bench/vllm.py --vllm-python VLLM_ENVIRONMENT/bin/python --check-prompts
 
 The same problems, samples, template, temperature and dtype, into two run directories (resumable: run it again). Then both
-PassRatios with their intervals, the paired test, both throughputs, and whether both saw the same prompts.
+PassRatios with their intervals, the paired test, both throughputs, and whether both counted the same tokens of prompts.
+`--check-prompts` only asks vLLM what it makes of each prompt (/tokenize) and compares that with our tokens, one by one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import urllib.request
 from pathlib import Path
 
+from upwell.engines.opening import find_model
+from upwell.engines.vllm import VllmEngine
 from upwell.measurement import MeasureSettings, measure
 from upwell.measurement.comparison import compare
+from upwell.measurement.plan import load_problems, plan, template_for
 from upwell.records import Response
 from upwell.runs import Run
 
@@ -31,6 +38,31 @@ class Lines:
     def end(self) -> None: ...
 
 
+def check_prompts(settings: MeasureSettings) -> str:
+    """How many prompts are the same tokens to vLLM and to the tokenizer that the embedded engine reads them with."""
+    say = Lines().say
+    model = find_model(settings.model, settings, say=say)
+    template = template_for(settings.prompt, model, say)
+    asked = {r.prompt: r for r in plan(settings, load_problems(settings), template).owed(set())}
+    engine = model.open(say=say)
+    assert isinstance(engine, VllmEngine) and model.checkpoint is not None
+    tokenizer, same = model.checkpoint.tokenizer(), 0
+    try:
+        for request in asked.values():
+            ours = tokenizer(request.prompt, add_special_tokens=request.add_special_tokens)["input_ids"]
+            body = {"prompt": request.prompt, "add_special_tokens": request.add_special_tokens}
+            call = urllib.request.Request(
+                engine.endpoint.url.removesuffix("/v1") + "/tokenize",
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json", "Authorization": f"Bearer {engine.endpoint.key}"},
+            )
+            with urllib.request.urlopen(call, timeout=60) as answer:
+                same += json.load(answer)["tokens"] == ours
+    finally:
+        engine.close()
+    return f"prompts: the same tokens to vLLM and to us in {same} of {len(asked)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -43,6 +75,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--out", default="runs")
+    parser.add_argument("--check-prompts", action="store_true")
     asked = parser.parse_args()
     runs = {}
     for kind in ("vllm", "embedded"):
@@ -53,6 +86,9 @@ def main() -> None:
             vllm_python=asked.vllm_python if kind == "vllm" else None,
             vllm_arg=tuple(asked.vllm_arg) if kind == "vllm" else (),
         )  # fmt: skip
+        if asked.check_prompts:
+            print(check_prompts(settings))
+            return
         run = Run.read(measure(settings, watch=Lines()))
         summary = run.summary
         assert summary is not None
@@ -73,7 +109,12 @@ def main() -> None:
     found = compare(str(runs["vllm"].path), str(runs["embedded"].path))
     for line in found.lines:
         if line.name == "pass_ratio" or line.k == asked.samples:
-            print(line)
+            apart = line.difference
+            print(
+                f"{line.name.replace('@k', f'@{line.k}'):10} vllm {100 * line.first:.2f} %, embedded "
+                f"{100 * line.second:.2f} %: {100 * apart.value:+.2f} [{100 * apart.low:+.2f}, {100 * apart.high:+.2f}], "
+                f"p = {apart.p_value:.3f}, {apart.better} problems better, {apart.worse} worse of {apart.problems}"
+            )
 
 
 if __name__ == "__main__":
