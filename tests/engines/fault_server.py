@@ -30,7 +30,7 @@ FAULTS = (
     "429", "429-after", "500", "503", "drip", "drop", "drop-after", "half", "garbage", "few", "many", "duplicate",
     "hang",
 )  # fmt: skip
-"""What may go wrong with one call and is mended by asking again. Besides, for single tests: `redirect`, `huge`,
+"""What may go wrong with one call and is mended by asking again. Besides, for single tests: `502`, `redirect`, `huge`,
 `deep`, `unauthorized`, `quota`, `filter`, `limits`, `unknown-finish`."""
 _AFTER = 0.05
 """Seconds of a Retry-After."""
@@ -210,6 +210,7 @@ _STATUS = {
     "429": (429, "slow down", "rate_limit_exceeded", ""),
     "429-after": (429, "slow down", "rate_limit_exceeded", f"Retry-After: {_AFTER}\r\n"),
     "500": (500, "something broke", "server_error", ""),
+    "502": (502, "bad gateway", "bad_gateway", ""),
     "503": (503, "loading", "unavailable", ""),
     "redirect": (302, "over there", "moved", "Location: http://127.0.0.1:9/v1/completions\r\n"),
     "unauthorized": (401, "the key KEY is wrong", "invalid_api_key", ""),

@@ -156,6 +156,39 @@ def test_a_server_that_is_not_there_yet_is_waited_for() -> None:
             list(engine(server, settings=EngineSettings(patience=0.5)).generate(asked))
 
 
+def test_a_gateway_whose_server_restarts_uses_no_attempts_up() -> None:
+    """A minute of 502 is no fault of the requests that met it."""
+    asked = requests(200)
+    down = False
+    with FaultServer(fault=lambda number, body: "502" if down else None, latency=0.005) as server:
+        replies = []
+        for number, reply in enumerate(engine(server).generate(asked)):
+            replies.append(reply)
+            if number == 60:
+                down = True
+
+                def back() -> None:
+                    nonlocal down
+                    down = False
+
+                threading.Timer(2.0, back).start()
+        right(replies, asked)
+        met = sum(reply.wasted.calls for reply in replies)
+        assert 8 <= met < 60, "it is probed, not stormed"
+
+
+def test_patience_does_not_end_while_a_call_is_being_answered() -> None:
+    """The first response after a restart may take longer than anybody's patience."""
+    asked = requests(4, per_prompt=1)
+    with FaultServer() as server:
+        subject = engine(server, settings=EngineSettings(patience=1.2))
+        right(list(subject.generate(asked)), asked)  # it is known now
+        server.vanish()
+        server.latency = 2.5
+        threading.Timer(0.3, server.listen).start()
+        right(list(subject.generate(asked)), asked)
+
+
 def test_one_of_two_servers_dies_and_its_work_goes_to_the_other() -> None:
     asked = requests(800)
     with FaultServer(latency=0.004) as first, FaultServer(latency=0.004) as second:
@@ -273,6 +306,19 @@ def test_no_more_calls_than_allowed_are_in_flight() -> None:
     with FaultServer(latency=0.005) as server:
         list(engine(server, settings=EngineSettings(max_concurrency=6)).generate(requests(200)))
         assert 4 <= server.most_in_flight <= 6
+
+
+def test_the_bound_is_over_all_servers() -> None:
+    with FaultServer(latency=0.01) as first, FaultServer(latency=0.01) as second:
+        most = 0
+
+        def counted(number: int, body: dict[str, Any]) -> None:
+            nonlocal most
+            most = max(most, first.in_flight + second.in_flight)
+
+        first.fault = second.fault = counted
+        list(engine(first, second, settings=EngineSettings(max_concurrency=3)).generate(requests(120)))
+        assert most == 3
 
 
 @pytest.mark.parametrize("fall", [1.0, 1.5])

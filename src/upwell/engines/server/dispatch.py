@@ -18,7 +18,7 @@ import msgspec
 from upwell.engines.base import NO_USAGE, Reply, Request, Usage
 from upwell.engines.server.calls import ONE_CALL, Away, Call, Item, Lost, Outcome, alike, reply_of
 from upwell.engines.server.faults import Doomed, Refusal, Retry, judge_status
-from upwell.engines.server.pacing import Meter
+from upwell.engines.server.pacing import MOST, Meter
 from upwell.engines.server.remote import Remote
 from upwell.engines.server.transport import Dropped, TooLarge, Transport, Unreachable
 from upwell.engines.server.wire import Answer, Malformed, body_of, parse, path_of
@@ -63,6 +63,7 @@ class Dispatch:
     ) -> None:
         self._remotes = remotes
         self._settings = settings
+        self._most = settings.max_concurrency or MOST * len(remotes)
         self._deliver = deliver
         self._say = say
         self._queue: deque[Item] = deque()
@@ -150,7 +151,7 @@ class Dispatch:
         if self._transport is None or self._over.is_set():
             return
         now = self._loop.time()
-        while (remote := self._choose(now)) is not None:
+        while len(self._calls) < self._most and (remote := self._choose(now)) is not None:
             wait = max(self._calls_meter.wait(now), self._tokens_meter.wait(now))
             if wait > 0:
                 self._wake_in(wait)
@@ -456,7 +457,8 @@ class Dispatch:
                     call.cut = True
                     call.task.cancel()
             gone = gone + step if self._owed and all(remote.absent for remote in self._remotes) else 0.0
-            if gone > settings.patience:
+            # A call that is out may yet be answered, and one that hangs is cut above.
+            if gone > settings.patience and not self._calls:
                 self._fail(_nobody(self._remotes, settings.patience))
 
 

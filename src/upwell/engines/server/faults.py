@@ -16,6 +16,9 @@ LONGEST_WAIT = 60.0
 """Seconds that a server may ask to be left alone; one that asks for an hour is asked again after this."""
 _LONGEST_MESSAGE = 300
 _TRANSIENT = frozenset({408, 409, 425, 429})
+_BUSY = frozenset({408, 429, 503, 504, 529})
+_AWAY = frozenset({429, 502, 503, 529})
+"""Whatever was asked: 502 is what a gateway says while the server behind it starts."""
 _NO_QUOTA = ("insufficient_quota", "billing_hard_limit", "billing_not_active")
 _NO_MODEL = ("model_not_found", "model_not_exist")
 _FILTERED = ("content_filter", "content_policy", "moderation", "responsibleai")
@@ -78,10 +81,7 @@ def judge_status(
             message, "ask the server what it serves: curl URL/v1/models; then --model server:URL/v1#NAME"
         )
     if status in _TRANSIENT or status >= 500:
-        turned_away = status in (429, 503, 529)
-        return Retry(
-            message, wait_of(headers) or 0.0, turned_away or status in (408, 504), own=not turned_away
-        )
+        return Retry(message, wait_of(headers) or 0.0, busy=status in _BUSY, own=status not in _AWAY)
     if 300 <= status < 400:
         return Doomed(
             f"{message}: it points elsewhere, and a redirect is not followed because the key would go with it",
