@@ -170,6 +170,19 @@ def test_it_ends_when_we_are_killed(
     assert gone(pids)
 
 
+def test_closing_ends_it_though_the_pipe_is_held_open(
+    made: Callable[..., VllmEngine], tmp_path: Path
+) -> None:
+    engine = made()
+    assert engine._keeper is not None and engine._keeper.stdin is not None
+    held = os.dup(engine._keeper.stdin.fileno())  # as a worker that was forked from us
+    try:
+        engine.close()
+        assert gone(notes(tmp_path)[0]["pids"])
+    finally:
+        os.close(held)
+
+
 def test_it_ends_though_another_process_holds_our_pipe(tmp_path: Path) -> None:
     """As a worker that was forked from us: then the keeper never sees the end of its input."""
     code = (

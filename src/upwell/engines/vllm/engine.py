@@ -117,6 +117,7 @@ class VllmEngine:
             return
         assert kept.stdin is not None
         kept.stdin.close()
+        kept.terminate()  # a process forked from us may hold the pipe open
         with contextlib.suppress(subprocess.TimeoutExpired):
             kept.wait(_STOP_SECONDS)
         if kept.poll() is None:
