@@ -2,65 +2,107 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Annotated, Any, BinaryIO, TypeVar
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
 from upwell.engines.endpoint import Endpoint
 from upwell.engines.server.faults import Doomed, Refusal, judge_status, shown
 from upwell.errors import EngineError
+from upwell.runs.storage import storage_error
 
 T = TypeVar("T")
 
 _LARGEST_JSON = 64 << 20
+_LARGEST_ROW = 16 << 20
+"""Bytes of output per request, on average, beyond which a download is broken off."""
+_SLOWEST = 64 << 10
+"""Bytes per second, on average, below which a download is cut and begun anew."""
 _CHUNK = 1 << 20
 _PAGE = 100
 _MOST_PAGES = 1000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_SHOWS_AFTER = 3.0
+"""Seconds after which what a broken call has made is taken to be in the provider's listings."""
 _BOUNDARY = "upwell-7d1f0c9a5b"
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class Transient(Exception):
-    """A call that may go well later; whether it was carried out is not known.
+    """A call that may go well later.
 
     Args:
         why: what happened.
         wait: seconds that the server asks to be left alone.
+        doubtful: whether it may have been carried out nevertheless.
     """
 
-    def __init__(self, why: str, wait: float = 0.0) -> None:
+    def __init__(self, why: str, wait: float = 0.0, *, doubtful: bool = True) -> None:
         super().__init__(why)
         self.wait = wait
+        self.doubtful = doubtful
+
+
+class Refused(Exception):
+    """The provider will not do this, however often it is asked: too large a file, or something it has no more.
+
+    Args:
+        why: what it said.
+        gone: whether what was asked about is not there.
+    """
+
+    def __init__(self, why: str, *, gone: bool) -> None:
+        super().__init__(why)
+        self.gone = gone
 
 
 class Batch(msgspec.Struct, frozen=True):
     """What the provider says of a batch."""
 
-    id: str
+    id: _Id
     status: str
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    metadata: dict[str, str] | None = None
-    request_counts: dict[str, int] | None = None
-    errors: dict[str, Any] | None = None
+    output_file_id: _Id | None = None
+    error_file_id: _Id | None = None
+    request_counts: Any = None
+    errors: Any = None
+
+    @property
+    def progress(self) -> str:
+        """Its status and counts, fit to be shown."""
+        counts = self.request_counts if isinstance(self.request_counts, dict) else {}
+        total, done, failed = (counts.get(name) for name in ("total", "completed", "failed"))
+        if not (isinstance(total, int) and isinstance(done, int) and total):
+            return shown(self.status)
+        errors = f", {failed:,} failed" if isinstance(failed, int) and failed else ""
+        return f"{shown(self.status)}, {done:,} of {total:,} done{errors}"
+
+    @property
+    def failure(self) -> tuple[str, str]:
+        """Why it failed as a whole, fit to be shown, and the provider's name for that."""
+        errors = self.errors.get("data") if isinstance(self.errors, dict) else None
+        first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+        return shown(str(first.get("message") or "it does not say why")), str(first.get("code") or "")
 
 
 class _File(msgspec.Struct, frozen=True):
-    id: str
-    filename: str = ""
+    id: _Id
 
 
 class _Page(msgspec.Struct, frozen=True):
-    data: list[msgspec.Raw]
-    has_more: bool = False
+    data: list[Any]
+    has_more: bool | None = None
 
 
 class Api:
@@ -68,38 +110,52 @@ class Api:
 
     Args:
         endpoint: where, and with which key; it travels in the Authorization header only.
-        timeout: seconds that one call may take.
+        timeout: seconds that a call may take without a sign of life, and any but an upload or a download as a whole.
         patience: seconds that the server may be gone.
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float, patience: float) -> None:
-        self._endpoint = endpoint
+        self._endpoint, self._authorization = _opened_by(endpoint)
         self._timeout = timeout
         self._patience = patience
         self._opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
     def upload(self, path: Path, name: str) -> str:
-        """Send a file. Returns its id. Raises `Transient` where it may have arrived or not."""
+        """Send a file. Returns its id.
+
+        Raises:
+            Transient: it may have arrived or not.
+            Refused: the provider does not take it.
+        """
         head = (
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
             "Content-Type: application/jsonl\r\n\r\n"
         ).encode()
         tail = f"\r\n--{_BOUNDARY}--\r\n".encode()
-        size = len(head) + path.stat().st_size + len(tail)
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise storage_error(path, error) from None
 
         def parts() -> Iterator[bytes]:
             yield head
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    yield chunk
+            while chunk := file.read(_CHUNK):
+                yield chunk
             yield tail
 
-        kind = f"multipart/form-data; boundary={_BOUNDARY}"
-        return self._decoded(self._call("POST", "files", parts(), kind, size), _File).id
+        with file:
+            size = len(head) + os.fstat(file.fileno()).st_size + len(tail)
+            kind = f"multipart/form-data; boundary={_BOUNDARY}"
+            return self._decoded(self._call("POST", "files", parts(), kind, size), _File).id
 
-    def create(self, file_id: str, url: str, name: str) -> Batch:
-        """Submit a file. Raises `Transient` where it may have been submitted or not."""
+    def create(self, file_id: str, url: str, name: str) -> str:
+        """Submit a file. Returns the id of the batch.
+
+        Raises:
+            Transient: it may have been submitted or not.
+            Refused: the provider does not take it.
+        """
         body = msgspec.json.encode(
             {
                 "input_file_id": file_id,
@@ -108,46 +164,49 @@ class Api:
                 "metadata": {"upwell": name},
             }
         )
-        return self._decoded(self._call("POST", "batches", body, "application/json"), Batch)
+        return self._decoded(self._call("POST", "batches", body, "application/json"), Batch).id
 
     def find_file(self, name: str) -> str | None:
         """The id of an uploaded file of this name."""
-        for raw in self._listed("files?purpose=batch&"):
-            file = msgspec.json.decode(raw, type=_File)
-            if file.filename == name:
-                return file.id
-        return None
+        return self._found("files?purpose=batch&", lambda entry: entry.get("filename") == name)
 
-    def find_batch(self, name: str) -> Batch | None:
-        """The batch that was created under this name."""
-        for raw in self._listed("batches?"):
-            batch = msgspec.json.decode(raw, type=Batch)
-            if (batch.metadata or {}).get("upwell") == name:
-                return batch
-        return None
+    def find_batch(self, name: str) -> str | None:
+        """The id of the batch that was created under this name."""
+        return self._found("batches?", lambda entry: _named(entry.get("metadata"), name))
 
     def batch(self, batch_id: str) -> Batch:
         """How far a batch is."""
-        return self.patiently(lambda: self._decoded(self._call("GET", f"batches/{batch_id}"), Batch))
+        path = f"batches/{quote(batch_id, safe='')}"
+        return self.patiently(lambda: self._decoded(self._call("GET", path), Batch))
 
-    def download(self, file_id: str, target: Path) -> None:
-        """Fetch a file's content; it is there whole or not at all."""
-        aside = target.with_suffix(".part")
+    def download(self, file_id: str, target: Path, rows: int) -> None:
+        """Fetch the file that answers so many requests; afterwards it is there whole or not at all.
+
+        Raises:
+            Refused: it is not there, or larger than any answer.
+            StorageError: it cannot be written.
+        """
+        path, aside = f"files/{quote(file_id, safe='')}/content", target.with_suffix(".part")
 
         def fetch() -> None:
-            with self._opened("GET", f"files/{file_id}/content") as answer, aside.open("wb") as file:
-                try:
-                    while chunk := answer.read(_CHUNK):
+            with self._opened("GET", path) as answer, _written(aside) as file:
+                size, begun = 0, time.monotonic()
+                for chunk in _chunks(answer):
+                    size += len(chunk)
+                    if size > (rows + 1) * _LARGEST_ROW:
+                        raise Refused(f"a file of {size >> 20} MiB answers {rows:,} requests", gone=False)
+                    if time.monotonic() - begun > self._timeout + size / _SLOWEST:
+                        raise Transient("a download was too slow")
+                    try:
                         file.write(chunk)
-                except (OSError, http.client.HTTPException) as error:
-                    raise Transient(_why(error)) from None
-                if answer.length:
-                    raise Transient("the connection ended in the middle of a file")
-                file.flush()
-                os.fsync(file.fileno())
+                    except OSError as error:
+                        raise storage_error(aside, error) from None
 
         self.patiently(fetch)
-        aside.replace(target)
+        try:
+            aside.replace(target)
+        except OSError as error:
+            raise storage_error(target, error) from None
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Repeat a call that does no harm until it goes well.
@@ -168,34 +227,51 @@ class Api:
                 time.sleep(max(error.wait, pause))
                 pause = min(2 * pause, _LONGEST_PAUSE, self._patience / 4)
 
-    def once(self, make: Callable[[], T], find: Callable[[], T | None], *, sought: bool) -> T:
+    def once(self, make: Callable[[], T], find: Callable[[], T | None], *, doubtful: bool) -> T:
         """Do what may be done only once.
 
         Args:
-            make: does it; after `Transient` it may have been done or not.
-            find: looks whether it was.
-            sought: look first, because an earlier process may have done it.
+            make: does it.
+            find: looks whether it was done.
+            doubtful: whether an earlier process may have done it.
         """
-        first = not sought
 
         def attempt() -> T:
-            nonlocal first
-            if not first and (found := find()) is not None:
+            nonlocal doubtful
+            if doubtful and (found := find()) is not None:
                 return found
-            first = False
-            return make()
+            doubtful = False
+            try:
+                return make()
+            except Transient as error:
+                if error.doubtful:
+                    doubtful = True
+                    time.sleep(_SHOWS_AFTER)
+                raise
 
         return self.patiently(attempt)
 
-    def _listed(self, path: str) -> Iterator[msgspec.Raw]:
+    def _found(self, path: str, wanted: Callable[[dict[str, Any]], bool]) -> str | None:
+        """The id of the first entry of a listing, the newest first, that is wanted."""
+        seen: set[str] = set()
         after = ""
         for _ in range(_MOST_PAGES):
-            where = f"{path}limit={_PAGE}" + (f"&after={after}" if after else "")
+            where = f"{path}limit={_PAGE}" + (f"&after={quote(after, safe='')}" if after else "")
             page = self._decoded(self._call("GET", where), _Page)
-            yield from page.data
-            if not page.has_more or not page.data:
-                return
-            after = msgspec.json.decode(page.data[-1], type=_File).id
+            entries = [e for e in page.data if isinstance(e, dict) and isinstance(e.get("id"), str)]
+            for entry in entries:
+                if wanted(entry):
+                    return str(entry["id"])
+            if (
+                not page.has_more or not entries or entries[-1]["id"] in seen
+            ):  # the last: `after` is not honoured
+                return None
+            after = entries[-1]["id"]
+            seen.add(after)
+        raise EngineError(
+            f"{self._endpoint.shown}/{path.partition('?')[0]} lists more than can be looked through",
+            "delete old files and batches there",
+        )
 
     def _decoded(self, payload: bytes, kind: type[T]) -> T:
         try:
@@ -207,13 +283,14 @@ class Api:
         self, method: str, path: str, data: Any = None, kind: str | None = None, size: int | None = None
     ) -> bytes:
         with self._opened(method, path, data, kind, size) as answer:
-            try:
-                payload: bytes = answer.read(_LARGEST_JSON + 1)
-            except (OSError, http.client.HTTPException) as error:
-                raise Transient(_why(error)) from None
-        if len(payload) > _LARGEST_JSON:
-            raise Transient("the reply is larger than 64 MiB")
-        return payload
+            payload, begun = bytearray(), time.monotonic()
+            for chunk in _chunks(answer):
+                payload += chunk
+                if len(payload) > _LARGEST_JSON:
+                    raise Transient("the reply is larger than 64 MiB")
+                if time.monotonic() - begun > self._timeout:
+                    raise Transient("the reply was too slow")
+        return bytes(payload)
 
     @contextlib.contextmanager
     def _opened(
@@ -223,7 +300,8 @@ class Api:
 
         Raises:
             Transient: none came, or one of a status that may pass.
-            EngineError: the server will not serve us, or refuses this.
+            Refused: the server will not do this.
+            EngineError: the server will do nothing for us.
         """
         path, _, query = path.partition("?")
         url = self._endpoint.at(path)
@@ -234,30 +312,38 @@ class Api:
             request.add_header("Content-Type", kind)
         if size is not None:
             request.add_header("Content-Length", str(size))
-        if self._endpoint.key is not None:
-            request.add_header("Authorization", f"Bearer {self._endpoint.key}")
+        if self._authorization is not None:
+            request.add_header("Authorization", self._authorization)
         try:
             answer = self._opener.open(request, timeout=self._timeout)
         except urllib.error.HTTPError as error:
             with error:
-                raise self._refused(error, path) from None
+                raise self._turned_down(error, path) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Transient(_why(error)) from None
+            raise self._lost(error) from None
         with answer:
             yield answer
 
-    def _refused(self, error: urllib.error.HTTPError, path: str) -> Exception:
+    def _turned_down(self, error: urllib.error.HTTPError, path: str) -> Exception:
         try:
             payload = error.read(1 << 16)
         except (OSError, http.client.HTTPException):
             payload = b""
         judged = judge_status(error.code, dict(error.headers), payload, secret=self._endpoint.key)
         where = f"{self._endpoint.shown}/{path}"
+        if isinstance(judged, Refusal) or (error.code == 404 and "/" in path):
+            return Refused(f"{where}: {judged.message}", gone=error.code == 404)
         if isinstance(judged, Doomed):
-            return EngineError(f"{where}: {judged.message}", judged.hint)
-        if isinstance(judged, Refusal):
-            return EngineError(f"{where}: {judged.message}", "see what the provider says of its batch limits")
-        return Transient(judged.message, judged.wait)
+            no_such = error.code in (404, 405)
+            hint = "a server without a batch API is --model server:URL#NAME" if no_such else judged.hint
+            return EngineError(f"{where}: {judged.message}", hint)
+        return Transient(judged.message, judged.wait, doubtful=error.code != 429)
+
+    def _lost(self, error: Exception) -> Transient:
+        cause = getattr(error, "reason", error)
+        said = str(getattr(cause, "strerror", None) or cause) or type(cause).__name__
+        never_sent = isinstance(cause, (ConnectionRefusedError, socket.gaierror))
+        return Transient(shown(said, self._endpoint.key), doubtful=not never_sent)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -267,6 +353,42 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Not followed: the key would go with it."""
 
 
-def _why(error: Exception) -> str:
-    cause = getattr(error, "reason", error)
-    return shown(str(getattr(cause, "strerror", None) or cause) or type(cause).__name__)
+def _opened_by(endpoint: Endpoint) -> tuple[Endpoint, str | None]:
+    """The endpoint without user info in its URL, and the header that its key, or else that, makes."""
+    parts = urlsplit(endpoint.url)
+    user, at, host = parts.netloc.rpartition("@")
+    header = None if endpoint.key is None else f"Bearer {endpoint.key}"
+    if at and header is None:
+        header = f"Basic {base64.b64encode(unquote(user).encode()).decode()}"
+    return Endpoint(parts._replace(netloc=host).geturl(), endpoint.key), header
+
+
+def _named(metadata: Any, name: str) -> bool:
+    return isinstance(metadata, dict) and metadata.get("upwell") == name
+
+
+def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body as it comes. Raises `Transient` where it breaks off."""
+    try:
+        while chunk := answer.read1(_CHUNK):
+            yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise Transient(shown(str(error)) or type(error).__name__) from None
+    if answer.length:
+        raise Transient("the connection ended in the middle of a reply")
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, on disk when it is left."""
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise storage_error(path, error) from None
+    with contextlib.closing(file):
+        yield file
+        try:
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(path, error) from None
