@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from upwell.engines.base import Reply, Request, Sampling
 from upwell.engines.ray import RayEngine
+from upwell.engines.ray.dealing import Job, Worker
 from upwell.engines.scripted import ScriptedEngine
 from upwell.errors import BudgetSpent, EngineError, UsageError
 
@@ -22,6 +24,21 @@ from upwell.errors import BudgetSpent, EngineError, UsageError
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+def bare(number: int) -> Worker:
+    """A replica that is up, without a process."""
+
+    class Nothing:
+        def __getattr__(self, name: str) -> Nothing:
+            return self
+
+        def remote(self, *_: object) -> None:
+            """Called, and does nothing."""
+
+    worker = Worker(Nothing(), number)
+    worker.ready = True
+    return worker
 
 
 def requests(count: int, pause: str = "") -> Iterator[Request]:
@@ -52,6 +69,24 @@ def keyed() -> ScriptedEngine:
 
 def unbuildable() -> ScriptedEngine:
     raise UsageError("no such model", "name another")
+
+
+def forgetful() -> ScriptedEngine:
+    class Forgetful(ScriptedEngine):
+        def generate(self, source: object) -> Iterator[Reply]:
+            return iter(())
+
+    return Forgetful(lambda request: "")
+
+
+def one_lives(taken: str) -> ScriptedEngine:
+    """The first is long in loading; the others die at once."""
+    try:
+        Path(taken).touch(exist_ok=False)
+    except FileExistsError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(12)
+    return pausing()
 
 
 def spent() -> ScriptedEngine:
@@ -89,6 +124,9 @@ def keys(replies: list[Reply]) -> list[str]:
 
 def test_replicas_share_the_work_and_prompts_stay_together() -> None:
     subject = engine(pausing, 2, ahead=16)
+    late = time.monotonic() + 120
+    while len(subject.process_ids) < 2:  # the first could be done with all before the second is up
+        assert len(list(subject.generate(requests(8)))) == 8 and time.monotonic() < late
     replies = list(subject.generate(requests(256)))
     subject.close()
     assert keys(replies) == keys([Reply(key=r.key) for r in requests(256)])
@@ -124,11 +162,78 @@ def test_a_request_that_kills_its_replica_is_set_aside_and_the_innocent_are_answ
     assert wrong == {"poison": "set aside: 3 replicas died while they worked on it"}
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 8])
+def test_of_many_held_with_a_killer_few_are_run_alone(replicas: int) -> None:
+    """Two of 4,000 kill; a replica holds 256 and answers them at once, if it lives."""
+    asked, killers = list(requests(4000)), {"700", "701"}
+    job, workers = Job(iter(asked), 256), [bare(number) for number in range(replicas)]
+    replies: list[Reply] = []
+    deaths = alone = 0
+    while True:
+        job.fill(workers)
+        if job.over(workers):
+            break
+        for at, worker in enumerate(workers):
+            worker.fresh.clear()  # sent
+            alone += worker.alone
+            if killers & worker.held.keys():
+                deaths += 1
+                replies += job.requeue(worker)
+                workers[at] = bare(at)
+            else:
+                replies += job.answered(worker, [Reply(key=key, text="yes") for key in worker.held])
+    assert keys(replies) == keys([Reply(key=r.key) for r in asked])
+    assert {reply.key for reply in replies if reply.error} == killers
+    assert deaths <= 6 and alone <= 40
+
+
+def test_what_was_not_sent_has_no_part_in_a_death() -> None:
+    job, worker = Job(requests(8), 8), bare(0)
+    for _ in range(5):
+        job.fill([worker])
+        assert job.requeue(worker) == [] and len(worker.fresh) == 8
+        worker = bare(0)
+    job.fill([worker])
+    assert [request.key for request in worker.fresh] == [request.key for request in requests(8)]
+
+
+def test_what_has_come_is_given_out_before_an_error_of_the_source_is_raised() -> None:
+    """One request is out and one is pulled ahead of it, so the source breaks with an answer in hand."""
+
+    def breaking() -> Iterator[Request]:
+        yield from requests(3)
+        raise OSError("the source broke")
+
+    subject = engine(pausing, 1, ahead=1)
+    replies = []
+    with pytest.raises(OSError, match="the source broke"):
+        for reply in subject.generate(breaking()):
+            replies.append(reply)
+    assert keys(replies) == ["0", "1"]
+    assert len(list(subject.generate(requests(4)))) == 4
+    subject.close()
+
+
+def test_an_engine_that_leaves_off_ends_the_run() -> None:
+    subject = engine(forgetful, 1)
+    with pytest.raises(EngineError, match="left off"):
+        list(subject.generate(requests(4)))
+    subject.close()
+
+
+def test_a_replica_that_cannot_live_does_not_end_the_run_of_others(tmp_path: Path) -> None:
+    subject = engine(partial(one_lives, str(tmp_path / "taken")), 2, ahead=8)
+    replies = list(subject.generate(requests(40)))
+    subject.close()
+    assert keys(replies) == keys([Reply(key=r.key) for r in requests(40)])
+
+
 def test_what_cannot_be_built_says_why() -> None:
     subject = engine(unbuildable, 2)
-    with pytest.raises(UsageError, match="no such model") as caught:
-        list(subject.generate(requests(4)))
-    assert caught.value.hint == "name another"
+    for _ in range(2):  # and again, to whoever asks again
+        with pytest.raises(UsageError, match="no such model") as caught:
+            list(subject.generate(requests(4)))
+        assert caught.value.hint == "name another"
     subject.close()
 
 
@@ -202,11 +307,18 @@ owed = [
     for n in range(400) if str(n) not in done
 ]
 engine = RayEngine(make, identity="i", address="local", replicas=2, ahead=16)
+
+def when_both_are_up():
+    for number, request in enumerate(owed):
+        while number == 8 and len(engine.process_ids) < 2:
+            yield None
+        yield request
+
 with out.open("a") as file:
-    for reply in engine.generate(owed):
+    for reply in engine.generate(when_both_are_up()):
         file.write(json.dumps({"key": reply.key}) + "\\n")
         file.flush()
-        if len(done) == 0 and reply.key == "7":
+        if len(done) == 0 and reply.key == "30":
             print(*engine.process_ids, flush=True)
 engine.close()
 """
@@ -215,7 +327,7 @@ engine.close()
 def test_the_driver_is_killed_and_resumes(tmp_path: Path) -> None:
     script, out = tmp_path / "driver.py", tmp_path / "rows.jsonl"
     script.write_text(DRIVER)
-    environment = os.environ | {"RAY_ADDRESS": ""}
+    environment = os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}  # `local` is local whatever it says
     first = subprocess.Popen(
         [sys.executable, str(script), str(out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env=environment,

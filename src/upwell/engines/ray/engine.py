@@ -1,7 +1,7 @@
-"""The driver's side: which replica draws what, and what becomes of the requests of one that died.
+"""The driver's side: replicas are started, called and replaced.
 
-Placement, restarts of nodes and resources are Ray's own; here is only the bookkeeping that gives exactly
-one reply to each request.
+Placement, restarts of nodes and resources are Ray's own; here and in `dealing` is only the bookkeeping that
+gives exactly one reply to each request.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import math
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import upwell
 from upwell.engines.base import NOT_NOW_SECONDS, Engine, Reply, Request
+from upwell.engines.ray.dealing import Job, Worker
 from upwell.engines.ray.replica import Exchange, Replica, Trouble
 from upwell.errors import EngineError, MissingExtra, UsageError
+from upwell.runs.secrets import scrub_text
 
 _POLL_SECONDS = 0.2
 """How long a replica keeps a call waiting for its first reply."""
@@ -26,33 +27,12 @@ _SOURCE_SECONDS = 0.02
 """How often a source is asked again that had nothing for now."""
 _WAITING_SECONDS = 15.0
 """How long without any replica before, and between, words about it."""
-_MOST_DEATHS = 3
-"""Replicas that a request may take with it; then it is set aside. Before the last, it is run alone."""
+_MOST_DEATHS_IN_A_ROW = 4
+"""Deaths without an answer in between, beside one for each replica, after which a run ends that has none up."""
 _CLOSE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
 _OBJECT_STORE = 100 * 2**20
 """Bytes of shared memory of a Ray that we start: requests and replies are small and pass at once."""
-
-
-class _Worker:
-    """A replica as the driver sees it."""
-
-    def __init__(self, actor: Any, number: int) -> None:
-        self.actor = actor
-        self.number = number
-        self.ready = False
-        self.call: Any = actor.start.remote()
-        """The call that is out, if one is."""
-        self.fresh: list[Request] = []
-        """Given to it, to go with the next call."""
-        self.held: dict[str, Request] = {}
-        """All that it has not answered, `fresh` included."""
-        self.alone = False
-        """Whether it runs one suspect and nothing else."""
-
-    def give(self, request: Request) -> None:
-        self.fresh.append(request)
-        self.held[request.key] = request
 
 
 class RayEngine:
@@ -105,6 +85,7 @@ class RayEngine:
         self._number = 0
         self._workers = [self._started() for _ in range(replicas)]
         self._deaths = 0
+        self._answered = False
         self._waited = self._told = 0.0
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
@@ -114,14 +95,18 @@ class RayEngine:
             EngineError: replicas die one after the other without an answer.
             UpwellError: whatever the engine itself raises in a worker.
         """
-        job = _Job(iter(requests), self._ahead)
-        self._deaths = 0
+        job = Job(iter(requests), self._ahead)
+        self._deaths, self._answered = 0, False
         self._waited = self._told = time.monotonic()
         replies: list[Reply] = []
-        trouble: Trouble | None = None
+        trouble: Exception | None = None
         try:
             while trouble is None:
-                job.fill(self._workers)
+                try:
+                    job.fill(self._workers)
+                except Exception as error:  # noqa: BLE001  the source's; raised when what has come is given out
+                    trouble = error
+                    break
                 for worker in self._workers:
                     self._call(worker)
                 yield from replies  # while the replicas work on what has taken their place
@@ -129,7 +114,7 @@ class RayEngine:
                     return
                 replies, trouble = self._next(job)
             yield from replies
-            raise trouble.error()
+            raise trouble
         finally:
             self._abandon()
 
@@ -151,16 +136,18 @@ class RayEngine:
         """Of the replicas that are up: for looking at them from outside."""
         return self._ray.get([w.actor.__ray_call__.remote(_process_id) for w in self._workers if w.ready])  # type: ignore[no-any-return]
 
-    def _started(self) -> _Worker:
+    def _started(self, barren: int = 0) -> Worker:
         self._number += 1
-        return _Worker(self._kind.remote(*self._arguments), self._number)
+        return Worker(self._kind.remote(*self._arguments), self._number, barren)
 
-    def _call(self, worker: _Worker) -> None:
-        if worker.call is None and worker.held:
+    def _call(self, worker: Worker) -> None:
+        if worker.call is None and not worker.ready:  # it could not be built for the last `generate`
+            worker.call = worker.actor.start.remote()
+        elif worker.call is None and worker.held:
             worker.call = worker.actor.exchange.remote(worker.fresh, _POLL_SECONDS)
             worker.fresh = []
 
-    def _next(self, job: _Job) -> tuple[list[Reply], Trouble | None]:
+    def _next(self, job: Job) -> tuple[list[Reply], Exception | None]:
         """Wait for some call to come back and deal with all that have. Returns the replies that they bring, and
         what ends the run."""
         by_call = {worker.call: worker for worker in self._workers if worker.call is not None}
@@ -172,45 +159,57 @@ class RayEngine:
         if done:  # and any others that are there by now
             done, _ = self._ray.wait(list(by_call), num_returns=len(by_call), timeout=0)
         replies: list[Reply] = []
-        trouble: Trouble | None = None
+        trouble: Exception | None = None
+        dead: list[tuple[Worker, Exception]] = []
         for call in done:
             worker = by_call[call]
             worker.call = None
             try:
                 back = self._ray.get(call)
-            except self._ray.exceptions.RayTaskError:
-                raise  # our own code in the worker: a bug
-            except self._ray.exceptions.RayError as error:
-                replies += self._buried(worker, job, error)
+            except self._ray.exceptions.RayTaskError as bug:  # our own code in the worker
+                trouble = bug
+                continue
+            except self._ray.exceptions.RayError as death:
+                dead.append((worker, death))
                 continue
             if isinstance(back, Exchange):
                 if back.replies:
-                    self._deaths = 0
+                    self._deaths, self._answered, worker.barren = 0, True, 0
                 replies += job.answered(worker, back.replies)
                 back = back.trouble
             else:
                 worker.ready = back is None
-            trouble = trouble or back
+            if isinstance(back, Trouble):
+                trouble = trouble or back.error()
+        for worker, error in dead:  # after the living: their replies say that not everything is lost
+            set_aside, doomed = self._buried(worker, job, error)
+            replies += set_aside
+            trouble = trouble or doomed
         self._speak_of_waiting()
         return replies, trouble
 
-    def _buried(self, worker: _Worker, job: _Job, error: Exception) -> list[Reply]:
-        """Put another replica in the place of one that died; answer what has now taken too many with it."""
+    def _buried(self, worker: Worker, job: Job, error: Exception) -> tuple[list[Reply], EngineError | None]:
+        """Put another replica in the place of one that died. Returns the answer to what has now taken too many
+        with it, and what to say where none is worth starting any more.
+
+        A run is not given up while a replica is up or being built for the first time: on a node where none can
+        live they die again and again, while the others may take minutes to load a model.
+        """
         self._deaths += 1
         why = _reason(error)
         self._say(f"replica {worker.number} is gone: {why}")
         self._ray.kill(worker.actor)
-        if self._deaths >= _MOST_DEATHS + self._replicas:
-            raise EngineError(
+        set_aside = job.requeue(worker)
+        self._workers[self._workers.index(worker)] = self._started(worker.barren + 1)
+        hope = any(other.ready or not other.barren for other in self._workers)
+        if self._deaths >= _MOST_DEATHS_IN_A_ROW + self._replicas and not hope:
+            return set_aside, EngineError(
                 f"{self._deaths} replicas died one after the other without an answer; the last: {why}",
                 "see the cluster's logs (memory is the usual cause); run the same command again to go on",
             )
-        set_aside = job.requeue(worker)
-        self._workers[self._workers.index(worker)] = self._started()
-        if set_aside is None:
-            return []
-        self._deaths = 0
-        return [set_aside]
+        if set_aside and self._answered:  # where nothing was ever answered, it is hardly the request
+            self._deaths = 0
+        return set_aside, None
 
     def _speak_of_waiting(self) -> None:
         now = time.monotonic()
@@ -218,10 +217,13 @@ class RayEngine:
             self._waited = now
         elif now - max(self._waited, self._told) > _WAITING_SECONDS:
             self._told = now
-            has, needs = self._ray.available_resources(), self._needs
+            has, free = self._ray.cluster_resources(), self._ray.available_resources()
+            shown = " and ".join(
+                f"{has.get(of, 0):g} {of}s ({free.get(of, 0):g} free)" for of in ("CPU", "GPU")
+            )
             self._say(
-                f"no replica is up after {now - self._waited:.0f} s: each needs {needs['num_cpus']:g} CPUs and "
-                f"{needs['num_gpus']:g} GPUs; free are {has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
+                f"no replica is up after {now - self._waited:.0f} s: each needs {self._needs['num_cpus']:g} CPUs and "
+                f"{self._needs['num_gpus']:g} GPUs; the cluster has {shown}"
             )
 
     def _abandon(self) -> None:
@@ -234,103 +236,6 @@ class RayEngine:
             worker.alone = False
             if worker.ready:
                 worker.call = None
-
-
-class _Job:
-    """The requests of one `generate` that have not been answered, wherever they are."""
-
-    def __init__(self, source: Iterator[Request | None], ahead: int) -> None:
-        self._source = source
-        self._ahead = ahead
-        self._queue: deque[Request] = deque()
-        self._suspects: deque[Request] = deque()
-        self._strikes: dict[str, int] = {}
-        self._dry = False
-        self._last: tuple[tuple[str, bool], _Worker] | None = None
-        self.waiting = False
-        """Whether the source had nothing for now."""
-
-    def over(self, workers: list[_Worker]) -> bool:
-        out = any(worker.held for worker in workers)
-        return self._dry and not (out or self._queue or self._suspects)
-
-    def fill(self, workers: list[_Worker]) -> None:
-        """Give ready replicas what they have room for, draws of one prompt together."""
-        up = [worker for worker in workers if worker.ready]
-        for worker in up:
-            if self._suspects and not worker.held:
-                worker.alone = True
-                worker.give(self._suspects.popleft())
-        # While there are suspects, one replica takes nothing new, so that it soon runs one of them alone.
-        kept = next((w for w in up if not w.alone), None) if self._suspects else None
-        open_ = [worker for worker in up if not worker.alone and worker is not kept]
-        self.waiting = False
-        while open_:
-            request = self._upcoming()
-            if request is None:
-                return
-            chosen = self._place(request, open_)
-            if chosen is None:
-                self._queue.appendleft(request)
-                return
-            chosen.give(request)
-
-    def answered(self, worker: _Worker, replies: list[Reply]) -> Iterator[Reply]:
-        """The replies to what the replica holds; it may answer nothing else."""
-        for reply in replies:
-            if worker.held.pop(reply.key, None) is not None:
-                self._strikes.pop(reply.key, None)
-                worker.alone = worker.alone and bool(worker.held)
-                yield reply
-
-    def requeue(self, worker: _Worker) -> Reply | None:
-        """Take back what a dead replica held. Returns the reply to a request that is not tried again.
-
-        What was not sent yet has no part in the death.
-        """
-        unsent = {request.key for request in worker.fresh}
-        set_aside = None
-        for request in reversed(worker.held.values()):
-            strikes = self._strikes.get(request.key, 0) + (request.key not in unsent)
-            self._strikes[request.key] = strikes
-            if strikes >= _MOST_DEATHS and worker.alone:
-                self._strikes.pop(request.key)
-                set_aside = Reply(
-                    key=request.key, error=f"set aside: {strikes} replicas died while they worked on it"
-                )
-            elif strikes >= _MOST_DEATHS - 1:
-                self._suspects.appendleft(request)
-            else:
-                self._queue.appendleft(request)
-        return set_aside
-
-    def _upcoming(self) -> Request | None:
-        if self._queue:
-            return self._queue.popleft()
-        if self._dry:
-            return None
-        try:
-            request = next(self._source)
-        except StopIteration:
-            self._dry = True
-            return None
-        self.waiting = request is None
-        return request
-
-    def _place(self, request: Request, open_: list[_Worker]) -> _Worker | None:
-        """The replica that has the prompt already, else the one with most room; None where all are full."""
-        prompt = (request.prompt, request.chat)
-        if self._last is not None and self._last[0] == prompt and self._last[1] in open_:
-            worker = self._last[1]
-            if len(worker.held) < self._ahead:
-                return worker
-            if all(2 * len(other.held) > self._ahead for other in open_):
-                return None  # nobody is short of work: wait for the one that has the prompt
-        freest = min(open_, key=lambda worker: len(worker.held))
-        if len(freest.held) >= self._ahead:
-            return None
-        self._last = (prompt, freest)
-        return freest
 
 
 def _imported() -> Any:
@@ -350,6 +255,7 @@ def _connect(ray: Any, address: str, cpus: int) -> bool:
         return False
     if address == "local":
         ray.init(
+            address="local",  # without it, RAY_ADDRESS or a cluster that was started here is joined
             num_cpus=max(cpus, len(os.sched_getaffinity(0))),
             object_store_memory=_OBJECT_STORE,
             include_dashboard=False,
@@ -394,7 +300,7 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return (lines[-1] if "Traceback" in str(error) else lines[0])[:300]
+    return scrub_text((lines[-1] if "Traceback" in str(error) else lines[0])[:300])
 
 
 def _process_id(_: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 
@@ -12,6 +13,7 @@ import msgspec
 
 from upwell.engines.base import Engine, Reply, Request
 from upwell.errors import BudgetSpent, EngineError, UpwellError, UsageError
+from upwell.runs.secrets import scrub_text
 
 _STOP_SECONDS = 600.0
 """How long an abandoned generation may take to end: a response in mid-draw ends first."""
@@ -28,7 +30,8 @@ class Trouble(msgspec.Struct, frozen=True):
     def of(cls, error: Exception) -> Trouble:
         if isinstance(error, UpwellError):
             return cls(error.message, error.hint, error.exit_code)
-        return cls(f"a replica failed: {type(error).__name__}: {error}", None, EngineError.exit_code)
+        told = scrub_text(f"a replica failed: {type(error).__name__}: {error}")
+        return cls(told, None, EngineError.exit_code)
 
     def error(self) -> UpwellError:
         """The error to raise in the driver."""
@@ -62,8 +65,9 @@ class Replica:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self) -> Trouble | None:
-        """Build the engine. Returns what went wrong, if something did."""
+    def start(self, pause: float = 0.0) -> Trouble | None:
+        """Build the engine, after so many seconds. Returns what went wrong, if something did."""
+        time.sleep(pause)
         try:
             self._engine = self._make()
         except Exception as error:  # noqa: BLE001  an engine may fail in any way; the driver is to hear of it
@@ -74,7 +78,7 @@ class Replica:
         """Take requests; give what has been drawn, waiting at most so long for the first of it."""
         for request in requests:
             self._requests.put(request)
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._stop.clear()
             self._thread = threading.Thread(target=self._draw, daemon=True)
             self._thread.start()
@@ -112,6 +116,8 @@ class Replica:
                     self._replies.put(reply)
                     if self._stop.is_set():
                         return
+            if not self._stop.is_set():  # its source has no end before
+                raise RuntimeError("the engine left off with requests unanswered")
         except Exception as error:  # noqa: BLE001  as in `start`
             self._replies.put(Trouble.of(error))
 
