@@ -15,9 +15,9 @@ from upwell.engines.endpoint import Endpoint, parse_endpoints
 from upwell.engines.settings import BATCH, EMBEDDED, SERVER, VLLM, EngineSettings
 from upwell.errors import UsageError
 
-_AHEAD = 512
-"""Requests that a replica holds where its engine does not say how many it works on: two to four times its slots,
-so that it never waits for the driver."""
+_AHEAD = 1024
+"""Requests that a replica holds where `--slots` does not say how many it works on: twice the 512 slots that an embedded
+engine takes at most by itself, so that it never waits for the driver."""
 
 
 def _quiet(line: str) -> None: ...
