@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -10,9 +11,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-from fault_server import LONGEST_PROMPT, MODEL, completion
+from fault_server import LONGEST_PROMPT, MODEL, babble, completion
+
+from upwell.engines.base import Reply, Request, Sampling
+from upwell.engines.batch import BatchEngine
+from upwell.engines.endpoint import Endpoint
+from upwell.engines.server.wire import seed_of
+from upwell.engines.settings import EngineSettings
 
 Fault = Callable[[str], str | None]
 
@@ -23,16 +31,24 @@ class BatchServer:
 
     Args:
         fault: given a step (`upload`, `create`, `poll`, `download`), what goes wrong with this call of it: `500`,
-            `drop` (before the work), `drop-after` (after it), or None.
-        spoil: given a custom id, what is wrong with its row: `error`, `missing`, `torn`, `status-500`, or None.
-        ends: how a batch ends, by its number from 1: `completed`, `expired` (half of it is done), `failed`.
+            `401`, `404`, `drop` (before the work), `drop-after` (after it), `drop-late` (the work is done `late`
+            seconds after), `half` a reply, or None.
+        spoil: given a custom id, what is wrong with its row: `error`, `missing`, `torn`, `status-500`, `quota`, or
+            None.
+        ends: how a batch ends, by its number from 1: `completed`, `expired` (half of it is done), `failed`, `busy`
+            (it fails because too much is queued).
         seconds: how long a batch takes.
+        after: told of each step when it is done and nobody has heard of it yet.
+        more: bytes put before and after what comes out of every batch.
     """
 
     fault: Fault = lambda step: None
     spoil: Fault = lambda custom_id: None
     ends: Callable[[int], str] = lambda number: "completed"
     seconds: float = 0.0
+    late: float = 0.1
+    after: Callable[[str], None] = lambda step: None
+    more: tuple[bytes, bytes] = (b"", b"")
     page: int = 3
     """Entries of a page of a listing, so that listings have pages."""
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
@@ -41,6 +57,8 @@ class BatchServer:
     """Times that each custom id was answered well, and so was paid."""
     steps: Counter[str] = field(default_factory=Counter)
     keys: set[str] = field(default_factory=set)
+    foreign: list[dict[str, Any]] = field(default_factory=list)
+    """What else the listing of batches holds."""
 
     def __enter__(self) -> BatchServer:
         self._lock = threading.Lock()
@@ -90,10 +108,10 @@ class BatchServer:
 
     def _work(self, batch: dict[str, Any]) -> None:
         batch["status"] = end = self.ends(batch["number"])
-        if end == "failed":
-            batch["errors"] = {
-                "data": [{"code": "invalid_json_line", "message": "line 1 is not to our taste"}]
-            }
+        if end in ("failed", "busy"):
+            code = "token_limit_exceeded" if end == "busy" else "invalid_json_line"
+            batch["errors"] = {"data": [{"code": code, "message": "line 1 is not to our taste"}]}
+            batch["status"] = "failed"
             return
         rows = [json.loads(line) for line in self.files[batch["input_file_id"]][1].splitlines()]
         done = rows[: len(rows) // 2] if end in ("expired", "cancelled") else rows
@@ -101,7 +119,8 @@ class BatchServer:
         for row in done:
             line, error = self._serve(row)
             good, bad = good + line, bad + error
-        for kind, content in (("output", good), ("error", bad)):
+        before, behind = self.more
+        for kind, content in (("output", before + good + behind), ("error", bad)):
             if content:
                 file_id = f"file-{kind}-{batch['number']}"
                 self.files[file_id] = (f"{kind}.jsonl", content)
@@ -118,6 +137,9 @@ class BatchServer:
             return b"", _row(custom_id, None, {"code": "batch_expired", "message": "too late"})
         if fault == "status-500":
             return b"", _row(custom_id, {"status_code": 500, "body": {"error": {"message": "broke"}}}, None)
+        if fault == "quota":
+            said = {"error": {"message": "pay first", "code": "insufficient_quota"}}
+            return b"", _row(custom_id, {"status_code": 429, "body": said}, None)
         if len(prompt) > LONGEST_PROMPT:
             said = {"error": {"message": f"{len(prompt)} characters are too many: 400", "code": "context"}}
             return b"", _row(custom_id, {"status_code": 400, "body": said}, None)
@@ -142,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("/files"):
+        if self.path.partition("?")[0].endswith("/files"):
             name = re.search(rb'filename="([^"]+)"', content)
             assert name is not None
             start = content.index(b"\r\n\r\n", content.index(b'name="file"')) + 4
@@ -162,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
                 lambda: self._paged([{"id": i, "filename": f[0]} for i, f in state.files.items()], query),
             )
         elif path.endswith("/batches"):
-            self._do("list", lambda: self._paged(list(state.batches.values()), query))
+            self._do("list", lambda: self._paged([*state.batches.values(), *state.foreign], query))
         else:
             self._do("poll", lambda: state.look(path.split("/")[-1]))
 
@@ -178,23 +200,55 @@ class _Handler(BaseHTTPRequestHandler):
         state.steps[step] += 1
         state.keys.add(self.headers.get("Authorization", ""))
         fault = state.fault(step)
-        if fault == "drop":
+        if fault in ("drop", "drop-late"):
             self.close_connection = True
+            if fault == "drop-late":
+                threading.Timer(state.late, work).start()
             return
-        if fault == "500":
-            self._send(500, b'{"error": {"message": "broke"}}')
+        if fault is not None and fault.isdigit():
+            self._send(int(fault), b'{"error": {"message": "broke"}}')
             return
-        made = work()
+        try:
+            made = work()
+        except KeyError:
+            self._send(404, b'{"error": {"message": "there is none"}}')
+            return
+        state.after(step)
         if fault == "drop-after":
             self.close_connection = True
             return
-        self._send(200, made if isinstance(made, bytes) else json.dumps(made).encode())
+        payload = made if isinstance(made, bytes) else json.dumps(made).encode()
+        self._send(200, payload, len(payload) // 2 if fault == "half" else None)
 
-    def _send(self, status: int, payload: bytes) -> None:
+    def _send(self, status: int, payload: bytes, most: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
-        self.wfile.write(payload)
+        with contextlib.suppress(OSError):  # the client may be dead
+            self.wfile.write(payload[:most])
+        self.close_connection = self.close_connection or most is not None
 
 
-__all__ = ["MODEL", "BatchServer"]
+QUICK = EngineSettings(batch_rows=8, poll_seconds=0.02, patience=10.0, request_timeout=5.0)
+
+
+def requests(count: int, **changes: Any) -> list[Request]:
+    given: dict[str, Any] = dict(add_special_tokens=True, sampling=Sampling(max_tokens=64)) | changes
+    return [
+        Request(key=f"{n // 4}#{n % 4}", prompt=f"prompt {n // 4}", seed=n, **given) for n in range(count)
+    ]
+
+
+def batch_engine(
+    server: BatchServer, folder: Path, settings: EngineSettings = QUICK, **changes: Any
+) -> BatchEngine:
+    return BatchEngine(Endpoint(server.url, "the-key"), MODEL, settings=settings, folder=folder, **changes)
+
+
+def right(replies: list[Reply], asked: list[Request]) -> None:
+    assert Counter(reply.key for reply in replies) == Counter(request.key for request in asked)
+    wanted = {request.key: babble(seed_of(request.seed), request.prompt) for request in asked}
+    assert {reply.key: reply.text for reply in replies} == wanted
+
+
+__all__ = ["MODEL", "QUICK", "BatchServer", "batch_engine", "requests", "right"]

@@ -34,7 +34,8 @@ _PAGE = 100
 _MOST_PAGES = 1000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _SHOWS_AFTER = 3.0
-"""Seconds after which what a broken call has made is taken to be in the provider's listings."""
+"""Seconds after which what a broken call has made is taken to be in the provider's listings; fewer with a shorter
+`poll_seconds`."""
 _BOUNDARY = "upwell-7d1f0c9a5b"
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -112,12 +113,14 @@ class Api:
         endpoint: where, and with which key; it travels in the Authorization header only.
         timeout: seconds that a call may take without a sign of life, and any but an upload or a download as a whole.
         patience: seconds that the server may be gone.
+        poll: seconds between looks.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float, patience: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float, patience: float, poll: float) -> None:
         self._endpoint, self._authorization = _opened_by(endpoint)
         self._timeout = timeout
         self._patience = patience
+        self._shows_after = min(_SHOWS_AFTER, poll)
         self._opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
 
     def upload(self, path: Path, name: str) -> str:
@@ -214,12 +217,14 @@ class Api:
         Raises:
             EngineError: it has not for as long as patience lasts, or never will.
         """
-        begun, pause = time.monotonic(), _FIRST_PAUSE
+        failing: float | None = None  # since when: one upload alone may take longer than patience
+        pause = _FIRST_PAUSE
         while True:
             try:
                 return call()
             except Transient as error:
-                if time.monotonic() - begun > self._patience:
+                failing = failing or time.monotonic()
+                if time.monotonic() - failing > self._patience:
                     raise EngineError(
                         f"{self._endpoint.shown} could not be reached for {self._patience:g} s: {error}",
                         "run the same command again later: batches go on by themselves and are collected then",
@@ -227,26 +232,40 @@ class Api:
                 time.sleep(max(error.wait, pause))
                 pause = min(2 * pause, _LONGEST_PAUSE, self._patience / 4)
 
-    def once(self, make: Callable[[], T], find: Callable[[], T | None], *, doubtful: bool) -> T:
+    def once(self, make: Callable[[], T], find: Callable[[], T | None], *, begun: float | None) -> T:
         """Do what may be done only once.
 
         Args:
             make: does it.
             find: looks whether it was done.
-            doubtful: whether an earlier process may have done it.
+            begun: seconds since an earlier process may have begun it, whose call the provider may still be at; None
+                if none has.
+
+        Raises:
+            Refused: it will not be done.
+            EngineError: the provider is gone, or does not say whether it was done.
         """
+        wait = None if begun is None else max(0.0, self._shows_after - begun)
 
         def attempt() -> T:
-            nonlocal doubtful
-            if doubtful and (found := find()) is not None:
-                return found
-            doubtful = False
+            nonlocal wait
+            if wait is not None:
+                time.sleep(wait)
+                wait = 0.0
+                try:
+                    if (found := find()) is not None:
+                        return found
+                except Refused as error:  # not a refusal to do it: it may be done
+                    raise EngineError(
+                        f"{error}: it is not known whether the last call was carried out",
+                        "look at the provider's own page; if nothing was handed in, rm the newest batches/NUMBER.json",
+                    ) from None
+            wait = None
             try:
                 return make()
             except Transient as error:
                 if error.doubtful:
-                    doubtful = True
-                    time.sleep(_SHOWS_AFTER)
+                    wait = self._shows_after
                 raise
 
         return self.patiently(attempt)

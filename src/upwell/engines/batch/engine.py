@@ -60,7 +60,7 @@ class BatchEngine:
         self._dialect = "openai" if settings.dialect == "auto" else settings.dialect
         self._say = say
         self._parts = Parts(folder, model)
-        self._api = Api(endpoint, settings.request_timeout, settings.patience)
+        self._api = Api(endpoint, settings.request_timeout, settings.patience, settings.poll_seconds)
 
     def generate(self, requests: Iterable[Request | None]) -> Iterator[Reply]:
         """One reply per request, a batch at a time. One `generate` at a time.
@@ -130,33 +130,33 @@ class BatchEngine:
         """Take a part as far as it goes now."""
         if part.number in job.held:
             return
-        doubtful = part.number in job.begun_before
+        begun = self._parts.age(part) if part.number in job.begun_before else None
         if part.state == "written":
-            self._upload(part, doubtful)
+            self._upload(part, begun)
         if part.state == "uploaded":
-            self._submit(job, part, doubtful)
+            self._submit(job, part, begun)
         if part.state == "submitted":
             self._collect(job, part)
 
-    def _upload(self, part: Part, doubtful: bool) -> None:
+    def _upload(self, part: Part, begun: float | None) -> None:
         path, name = self._parts.input(part), f"{part.name}.jsonl"
         try:
             part.file_id = self._api.once(
-                lambda: self._api.upload(path, name), lambda: self._api.find_file(name), doubtful=doubtful
+                lambda: self._api.upload(path, name), lambda: self._api.find_file(name), begun=begun
             )
         except Refused as error:
             raise self._given_up(part, str(error)) from None
         part.state = "uploaded"
         self._parts.save(part)
 
-    def _submit(self, job: Job, part: Part, doubtful: bool) -> None:
+    def _submit(self, job: Job, part: Part, begun: float | None) -> None:
         file_id = part.file_id
         assert file_id is not None
         try:
             part.batch_id = self._api.once(
                 lambda: self._api.create(file_id, part.url, part.name),
                 lambda: self._api.find_batch(part.name),
-                doubtful=doubtful,
+                begun=begun,
             )
         except Refused as error:
             raise self._given_up(part, str(error)) from None

@@ -12,6 +12,7 @@ taken, so after a kill only the last step is in doubt, and the provider is asked
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -103,6 +104,10 @@ class Parts:
         """Nobody waits for anything in it any more. Its output stays for whoever wants to look."""
         part.state = "settled"
         self.save(part)
+
+    def age(self, part: Part) -> float:
+        """Seconds since it was last put down how far it is."""
+        return max(0.0, time.time() - self.journal(part).stat().st_mtime)
 
     def journal(self, part: Part) -> Path:
         return self.folder / f"{part.number:06d}.json"
