@@ -26,19 +26,22 @@ class Log:
         self._begin = path.stat().st_size if path.exists() else 0
 
     def last(self) -> str:
-        """The last line that says something, short."""
-        return next(reversed([text for _, text in self._lines()]), "").strip()[:160]
+        """The last line that says something, short; not a line of code that a warning shows."""
+        told = [text for _, text in self._lines() if not text[0].isspace() and not _NOISE.match(text)]
+        return next(reversed(told), "nothing told yet")[:160]
 
     def trouble(self) -> list[str]:
-        """The end of it, from the first error on if there is one, without the frames of tracebacks, repetitions
-        and what only informs: a cause stands some hundred lines above the end.
+        """From the first error on what is not mere information, without the frames of tracebacks and repetitions: a
+        cause stands some hundred lines above the end. Without an error, just the end.
         """
-        lines = [(level, text) for level, text in self._lines() if not _FRAME.match(text)]
-        weighty = [(level, text) for level, text in lines if level != "INFO" and not _NOISE.match(text)]
-        first = next(
-            (n for n, (level, text) in enumerate(weighty) if level == "ERROR" or _CAUSE.match(text)), 0
-        )
-        return list(dict.fromkeys(text for _, text in weighty[first:] or lines))[-_SHOWN_LINES:]
+        lines = [
+            (level, text) for level, text in self._lines() if not (_FRAME.match(text) or _NOISE.match(text))
+        ]
+        weighty = [(level, text) for level, text in lines if level != "INFO"]
+        errors = (n for n, (level, text) in enumerate(weighty) if level == "ERROR" or _CAUSE.match(text))
+        first = next(errors, None)
+        shown = lines if first is None else weighty[first:]
+        return list(dict.fromkeys(text for _, text in shown))[-_SHOWN_LINES:]
 
     def _lines(self) -> list[tuple[str, str]]:
         """Level, where told, and text of the lines that have any."""
