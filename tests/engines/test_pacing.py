@@ -63,6 +63,41 @@ def test_it_settles_near_the_best_within_500_calls_and_is_never_far_past_the_kne
     )
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("fall", [1.0, 1.5])
+def test_spells_in_which_all_is_slower_do_not_drive_it_past_the_knee(seed: int, fall: float) -> None:
+    """As on a machine that others use too: a limit that was tried in a bad spell looks worse than it is."""
+    steady, weather, called = kneed(64, fall), random.Random(seed), 0
+    spell = 1.0
+
+    def latency(in_flight: int, draw: random.Random) -> tuple[float, int]:
+        nonlocal spell, called
+        called += 1
+        if called % 50 == 0:
+            spell = weather.uniform(1.0, 1.4)
+        seconds, tokens = steady(in_flight, draw)
+        return seconds * spell, tokens
+
+    trial = Trial(Adaptive(), latency, 2500)
+    assert trial.most <= 3 * 64
+    assert trial.rate(500) >= 0.8 * 200 * 64 / 1.2
+
+
+def test_a_server_that_has_come_to_stand_less_is_given_less() -> None:
+    """Nothing tells of it but its answers."""
+    before, after, called = kneed(96, 1.5), kneed(24, 2.0), 0
+
+    def latency(in_flight: int, draw: random.Random) -> tuple[float, int]:
+        nonlocal called
+        called += 1
+        return (before if called <= 2500 else after)(in_flight, draw)
+
+    pace = Adaptive()
+    trial = Trial(pace, latency, 5500)
+    assert trial.most >= 64 and pace.limit <= 32
+    assert trial.rate(4500) >= 0.8 * 200 * 24
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("fall", [1.0, 1.5])
 def test_responses_of_very_different_length_do_not_mislead_it(seed: int, fall: float) -> None:

@@ -27,6 +27,8 @@ _WORTH = 0.2
 """More calls are kept if at least this share of the increase comes out: below, they only wait longer."""
 _NO_LOSS = 0.98
 """Fewer calls are kept if they bring this much of what more brought."""
+_RELAPSE = 0.9
+"""A limit that brings less than this share of what a smaller one once did gives way to that, if it still does."""
 _MORE, _LESS = 1.25, 0.8
 _CUT = 0.7
 """What is left of the limit after a server says that it is too much."""
@@ -182,6 +184,8 @@ class Adaptive:
         self._phase: Literal["starting", "climbing", "holding"] = "starting"
         self._best: tuple[int, float] | None = None
         """The limit that was best, and the work per second that it brought."""
+        self._rates: dict[int, float] = {}
+        """What each limit brought when it was tried last."""
         self._held = 0
         self._hold = _FIRST_HOLD
         self._up_next = True
@@ -217,7 +221,7 @@ class Adaptive:
     def _enough(self) -> bool:
         """Whether the round has seen enough calls to be judged."""
         calls = self._calls.count
-        if calls < max(3 * self.limit // 4 if self._phase == "starting" else self.limit, _LEAST_CALLS):
+        if calls < max(self.limit, _LEAST_CALLS):
             return False
         if calls >= max(_PATIENT * self.limit, _PATIENT * _LEAST_CALLS):
             return True
@@ -226,7 +230,7 @@ class Adaptive:
     def overloaded(self, ticket: Ticket, now: float) -> None:
         if ticket.round != self._round:
             return  # it went out before the limit was last changed
-        self._best = None
+        self._best, self._rates = None, {}
         self._phase, self._held, self._hold, self._up_next = "holding", 0, _FIRST_HOLD, True
         self._go(max(1, int(_CUT * min(self.limit, self.in_flight + 1))), now)
 
@@ -246,12 +250,12 @@ class Adaptive:
     def _learn(self, rate: float, now: float) -> None:
         """A round under the present limit brought this much work per second."""
         best, limit = self._best, self.limit
+        self._rates[limit] = rate
         if best is None or limit == best[0]:
             self._best = (limit, rate if best is None else (best[1] + rate) / 2)
             self._after_best(now)
         elif limit > best[0]:
-            # 1: the work grew as the calls did; 0: it did not grow.
-            share = (rate / best[1] - 1) / (limit / best[0] - 1)
+            share = self._share(limit, rate)
             if share < _WORTH:
                 self._settle(now)
                 return
@@ -265,6 +269,16 @@ class Adaptive:
             self._go(limit, now)
         else:
             self._settle(now)
+
+    def _share(self, limit: int, rate: float) -> float:
+        """1: the work grew as the calls did; 0: it did not grow. Told from the best and, because a step of a quarter
+        drowns in noise and several such add up, also from the largest limit of at most half this one."""
+        assert self._best is not None
+        before = [
+            self._best,
+            *([max(far)] if (far := [at for at in self._rates.items() if 2 * at[0] <= limit]) else []),
+        ]
+        return min((rate / brought - 1) / (limit / fewer - 1) for fewer, brought in before)
 
     def _grow(self, now: float) -> None:
         more = 2 * self.limit if self._phase == "starting" else max(self.limit + 1, int(_MORE * self.limit))
@@ -286,6 +300,14 @@ class Adaptive:
         """A round at the best limit is over."""
         if self._phase != "holding":
             self._grow(now)
+            return
+        assert self._best is not None
+        most = max((brought, at) for at, brought in self._rates.items() if at <= self.limit)
+        if self._best[1] < _RELAPSE * most[0] and most[1] < self.limit:
+            self._up_next = False
+            self._go(
+                most[1], now
+            )  # fewer brought more: this limit was let in by luck, or the server has changed
             return
         self._held += 1
         if self._held < self._hold:
