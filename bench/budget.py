@@ -2,19 +2,68 @@
 
     python bench/budget.py
 
-Each line is one run of `upwell sample` with `--max-usd` through the server engine, against a server in another process
-whose responses differ in length. "In flight" is what all requests in flight would cost at the mean price of a response.
+Each line is one run under `--max-usd` through the server engine with a fixed number of calls in flight, against a server in
+another process whose responses differ in length. "most" is how many calls really were in flight at once; "in flight cost" is
+that many responses at their mean price.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engines"))
+
+from fault_server import MODEL, serving
+
+from upwell.engines.base import Request, Sampling
+from upwell.engines.endpoint import Endpoint
+from upwell.engines.server.engine import ServerEngine
+from upwell.engines.server.pacing import Fixed
+from upwell.engines.settings import EngineSettings
+from upwell.engines.spending import Metered, Price
+from upwell.errors import BudgetSpent
+
+PRICE = Price(prompt=2.0, completion=8.0)
+
+
+def trial(cap: float, width: int) -> str:
+    with serving("--latency", "0.05") as server:
+        settings = EngineSettings(max_usd=cap)
+        engine = ServerEngine(
+            [Endpoint(server.url)], MODEL, settings=settings, pace=lambda most: Fixed(width)
+        )
+        requests = (
+            Request(
+                key=str(n),
+                prompt=f"What is {n // 8} + 1?",
+                add_special_tokens=True,
+                seed=n,
+                sampling=Sampling(max_tokens=64),
+            )
+            for n in range(100_000)
+        )
+        spent, count, most, end = 0.0, 0, 0, "not stopped"
+        try:
+            for reply in Metered(engine, price=PRICE, settings=settings).generate(requests):
+                most = max(most, engine.remotes[0].pace.in_flight)
+                spent += PRICE.usd(reply.usage)
+                count += 1
+        except BudgetSpent:
+            end = "stopped"
+        one = spent / max(1, count)
+        cells = (
+            f"{cap:.2f}",
+            width,
+            most,
+            f"{count:,}",
+            f"{spent:.5f}",
+            f"{spent - cap:+.5f}",
+            f"{one:.6f}",
+            f"{one * most:.5f}",
+        )
+        return "".join(f"{cell:>15}" for cell in cells) + f"  {end}"
 
 
 def main() -> None:
@@ -24,42 +73,11 @@ def main() -> None:
     parser.add_argument("--caps", default="0.01,0.05,0.25")
     parser.add_argument("--in-flight", default="1,16,128")
     asked = parser.parse_args()
-    from fault_server import serving
-
-    from upwell.errors import BudgetSpent
-    from upwell.measurement import SampleSettings, sample
-    from upwell.measurement.spending import spending_of
-    from upwell.runs import Run
-
-    columns = ("cap", "in flight", "responses", "spent", "overshoot", "one response", "in flight costs")
-    print("".join(f"{column:>16}" for column in columns))
+    columns = ("cap", "allowed", "most", "responses", "spent", "overshoot", "one response", "in flight cost")
+    print("".join(f"{column:>15}" for column in columns))
     for cap in map(float, asked.caps.split(",")):
         for width in map(int, asked.in_flight.split(",")):
-            with tempfile.TemporaryDirectory() as folder, serving() as server:
-                file = Path(folder) / "problems.jsonl"
-                rows = [
-                    {"id": str(n), "question": f"What is {n} + {n}?", "answer": str(2 * n)}
-                    for n in range(1000)
-                ]
-                file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-                settings = SampleSettings(
-                    problems=str(file), model=f"server:{server.url}#{server.model}", out=str(Path(folder) / "run"),
-                    samples=64, max_concurrency=width, price="2,8", max_usd=cap,
-                )  # fmt: skip
-                try:
-                    sample(settings)
-                    stopped = False
-                except BudgetSpent:
-                    stopped = True
-                run = Run.read(folder + "/run")
-                spent, count = spending_of(run)["usd"], run.count("responses")
-                one = spent / max(1, count)
-                cells = (
-                    f"{cap:.2f}", width, f"{count:,}", f"{spent:.5f}", f"{spent - cap:+.5f}", f"{one:.6f}", 
-                    f"{one * width:.5f}",
-                )  # fmt: skip
-                told = "".join(f"{cell:>16}" for cell in cells)
-                print(told + ("" if stopped else "  not stopped"), flush=True)
+            print(trial(cap, width), flush=True)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def main() -> None:
         file.write_text(
             "".join(
                 json.dumps(
-                    {"id": str(n), "question": f"What is {n} + {n}? " + "word " * 40, "answer": str(2 * n)}
+                    {"id": str(n), "question": f"What is {n} + {n}? " + "word " * 20, "answer": str(2 * n)}
                 )
                 + "\n"
                 for n in range(problems)
