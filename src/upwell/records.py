@@ -118,18 +118,39 @@ class Judgement(Record, frozen=True, omit_defaults=True):
 
 
 class Draft(Record, frozen=True, omit_defaults=True):
-    """A synthesized question, answer or solution before curation."""
+    """A question with an answer and a worked solution, made by a model or a program, before curation."""
 
     key: str
+    """Of a new question `<seed key>/<method>-<number>`; of a sampled solution the key of its response."""
     method: str
+    """Such as `xwin` or `rejection`."""
     question: str
     answer: str
     solution: str
+    """Empty where a program made the question and nobody has solved it yet."""
     parents: tuple[str, ...] = ()
+    """Keys of the problems or drafts that it was made from; of a sampled solution, the problem that it solves."""
+    source: str = ""
+    """Problem set of the seeds, such as `gsm8k`."""
+    split: str = ""
+    """Split of the seeds."""
+    level: str | None = None
+    subject: str | None = None
+    teacher: str = ""
+    """What wrote it: the engine's identity."""
+    prompt: str = ""
+    """Digest of the prompts that it was asked with, first 12 digits."""
+    replies: tuple[str, ...] = ()
+    """Keys of the replies that it was read from."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    price: float = 0.0
-    """US dollars."""
+    """Tokens that these replies took."""
+    usd: float | None = None
+    """What they cost, in US dollars; None where that is nothing or not known."""
+    fail_rate: float | None = None
+    """Share of wrong ones among the responses that were drawn for the question, where they were."""
+    agreement: float | None = None
+    """Share of the question's solutions that give this answer, where several were asked for."""
 
 
 class Example(Record, frozen=True, omit_defaults=True):

@@ -1,0 +1,1 @@
+"""What becomes of drafts before anybody trains on them."""
