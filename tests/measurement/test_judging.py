@@ -21,7 +21,7 @@ from tiny_models import make_checkpoint
 from upwell.engines.base import Reply, Request
 from upwell.engines.scripted import ScriptedEngine
 from upwell.errors import BudgetSpent, UsageError
-from upwell.measurement import GradeSettings, grade
+from upwell.measurement import GradeSettings, MeasureSettings, SampleSettings, grade, measure, sample
 from upwell.measurement.judging import asking, figures
 from upwell.measurement.judging.asking import UNREADABLE, Vote
 from upwell.records import Failure, Judgement, Problem, Response, Verdict
@@ -631,6 +631,23 @@ def test_a_problem_without_a_question_is_refused_before_anything_is_asked(tmp_pa
             judge=bench.engine,
         )
     assert bench.asked == []
+
+
+def test_problems_without_answers_are_sampled_and_then_graded_by_a_judge(tmp_path: Path) -> None:
+    exam("Yi-34B-Chat")
+    pupil = ScriptedEngine(lambda request: f"Proof {request.seed}.")
+    given: dict[str, Any] = dict(problems="hungarian", limit=3, samples=2, out=str(tmp_path / "run"))
+    with pytest.raises(UsageError, match="has no reference answers"):
+        measure(MeasureSettings(**given), engine=pupil)
+    source = sample(SampleSettings(**given), engine=pupil)
+    with pytest.raises(UsageError, match="have no reference answers") as refusal:
+        grade(str(source), GradeSettings())
+    assert refusal.value.hint == f"upwell grade {source} --judge MODEL"
+    first = next(Run.read(source).rows("responses", Response)).text
+    run, bench = judged(source, lambda request: RIGHT if first in request.prompt else WRONG, field=())
+    assert len(bench.asked) == 3 * 6 and not any("Reference" in request.prompt for request in bench.asked)
+    assert run.summary is not None and run.summary["counts"]["correct"] == 1
+    assert {row.tier for row in verdicts(run).values()} == {"judge"}
 
 
 # A verifier

@@ -106,6 +106,11 @@ def _grade_run(path: str, settings: GradeSettings, watch: Watch, panels: Panels)
         raise UsageError(
             f"the run `{path}` holds no responses", f"sample first: upwell sample ... --out {path}"
         )
+    if panels.judge is None and not any(gold.answer.strip() for gold in source.rows("problems", _Gold)):
+        raise UsageError(
+            f"the problems of `{path}` have no reference answers, so rules cannot grade it",
+            f"upwell grade {shlex.quote(path)} --judge MODEL",
+        )
     out = settings.out or f"{path.rstrip('/')}-{settings.style}{panels.suffix}"
     inputs = [source.reference("responses"), source.reference("problems")]
     carried = {

@@ -81,14 +81,22 @@ class Plan:
         }
 
 
-def load_problems(settings: ProblemSettings) -> ProblemSet:
+def load_problems(settings: ProblemSettings, *, graded: bool = True) -> ProblemSet:
     """The problem set of the settings.
+
+    Args:
+        settings: Which one.
+        graded: Whether its answers are needed; a set that has none is refused then.
 
     Raises:
         UsageError: It is not to be had, or `split` is set for a kind of set that has no splits.
     """
     found = problems.load(
-        settings.problems, split=settings.split, limit=settings.limit, fields=settings.fields()
+        settings.problems,
+        split=settings.split,
+        limit=settings.limit,
+        fields=settings.fields(),
+        graded=graded,
     )
     if settings.split not in (found.split, ProblemSettings.split):
         raise UsageError(

@@ -99,7 +99,7 @@ class _Sampling:
         self._watch = watch
         self._engine = engine
         self._own_engine = engine is None
-        problem_set = load_problems(settings)
+        problem_set = load_problems(settings, graded=isinstance(settings, MeasureSettings))
         for note in problem_set.notes:
             watch.say(f"{problem_set.name}: {note}")
         self._model: Model | None = None

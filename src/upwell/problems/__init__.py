@@ -71,7 +71,7 @@ def load(
         seed: Seed of a generated task. It does not change which problems `limit` takes.
         data_dir: Folder of benchmark files; `$UPWELL_DATA` by default.
         graded: Refuse sets without reference answers. With False such a set is loaded with empty
-            answers, for sampling only.
+            answers, for sampling, and grading by a model.
 
     Raises:
         UsageError: Unknown name, split or column, a broken file, a set that is not to be had here.

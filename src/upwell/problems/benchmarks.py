@@ -44,9 +44,8 @@ def load(card: Card, split: str, *, folder: Path | None, limit: int | None, grad
         )
     if graded and not card.graded:
         raise UsageError(
-            f"problem set `{card.name}` has no reference answers, so it cannot be graded by machine: "
-            f"{card.remarks[0]}",
-            "upwell problems  # lists the sets that have them",
+            f"problem set `{card.name}` has no reference answers, so rules cannot grade it: {card.remarks[0]}",
+            f"upwell sample --problems {card.name} --out RUN ..., then: upwell grade RUN --judge MODEL",
         )
     gathering = Gathering(card.name, split, graded=graded and card.graded)
     wanted = card.files_of(split)

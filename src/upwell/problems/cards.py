@@ -53,7 +53,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...] = ()
     """What a reader of any number on this set should know."""
     graded: bool = True
-    """Whether there are reference answers. Without, the set can be sampled but not graded by machine."""
+    """Whether there are reference answers. Without, the set can be sampled, but only a judging model can grade it."""
 
     @property
     def format(self) -> str:
@@ -356,7 +356,7 @@ _CARDS = (
         graded=False,
         remarks=(
             "The files hold no reference answers (the solutions are a PDF for human markers), and papers "
-            "report points given by people: it can be sampled and shown here, but not graded.",
+            "report points given by people: it can be sampled and shown here, and graded only by a judging model.",
         ),
     ),
 )
