@@ -54,6 +54,8 @@ _RUNAWAY = re.compile(
     r"\n[ \t]{0,8}(?:Q|Question|Human|User|USER|Problem)\s?\d{0,3}:|\n#{1,4} (?:Instruction|Question)"
     r"|<\|im_start\|>user"
 )
+_SPEAKERS = ("Q", "Human", "User", "USER", "Problem", "Instruction", "im_start")
+"""One of these is in whatever `_RUNAWAY` finds; most responses have none, and looking for them is cheap."""
 _SOLUTIONS = re.compile(
     r"\b(?:solutions?|roots?|zeros|values|ratio|pairs?|points?|coordinates)\b[^.\n]{0,60}?\s(?:is|are)\s+"
     r"(\(?-?\d[-\d.,:;() /]{0,80}(?:\s*and\s+\(?-?\d[-\d.,() /]{0,40})?)\.?\s*$"
@@ -71,7 +73,7 @@ def auto(text: str) -> str | None:
 
     A base model may go on to invent the next question: if an answer was given before, that one counts.
     """
-    runaway = _RUNAWAY.search(text)
+    runaway = _RUNAWAY.search(text) if any(word in text for word in _SPEAKERS) else None
     given = _given(text[: runaway.start()])[0] if runaway else None
     if given is not None:
         return given

@@ -39,6 +39,7 @@ _REMAINDER = re.compile(r"(\d+)\s?(?:r|rem|remainder)\.?\s?(\d+)", re.I)
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)")
 _COMMA = re.compile(r"(-?)[€£]?\s?(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(\s?(?:€|euros?\b))?", re.I)
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline|\\bar|\\dot)\s?\{?(\d+)\}?")
+_BARE_BRACE = re.compile(r"(?<!\\)[{}]")
 _FORMAL = re.compile(r"\\(?!text|font|quad)[A-Za-z]|[\^_=<>]")
 _NO_SOLUTION = re.compile(
     r"(?:there (?:is|are|exists?) )?no (?:real |integer |such |valid )?(?:solutions?|roots?)(?: exists?)?|none exists?",
@@ -73,7 +74,7 @@ _HALF = Fraction(1, 2)
 _SHARES = ["third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"]
 _PARTS = {"half": _HALF, "halves": _HALF, "quarter": Fraction(1, 4), "quarters": Fraction(1, 4)}
 _PARTS |= {f"{name}{plural}": Fraction(1, n) for n, name in enumerate(_SHARES, 3) for plural in ("", "s")}
-_UNWRAPPED = re.compile(r"\\(?:text|font|boxed|fbox|framebox|operatorname)\s?\{")
+_UNWRAPPED = re.compile(r"(?:\\(?:text|font|boxed|fbox|framebox|operatorname)\s?)?\{")
 
 
 def read(text: str) -> Answer:
@@ -127,23 +128,31 @@ def _formal(text: str) -> Answer | None:
 
 
 def _unwrapped(text: str) -> str:
+    if not text.endswith("}"):
+        return text
+    closing = _partners(text)
+    start, end = 0, len(text)
     for _ in range(50):
-        match = _UNWRAPPED.match(text) or re.match(r"\{", text)
-        if match is None or not text.endswith("}") or not _closes_at_end(text, match.end() - 1):
+        match = _UNWRAPPED.match(text, start, end)
+        if match is None or closing.get(match.end() - 1) != end - 1:
             break
-        text = text[match.end() : -1].strip().strip(".,;:").strip()
-    return text
+        inner = text[match.end() : end - 1]
+        kept = inner.strip().strip(".,;:").strip()
+        start = match.end() + inner.find(kept)
+        end = start + len(kept)
+    return text[start:end]
 
 
-def _closes_at_end(text: str, start: int) -> bool:
-    depth = 0
-    for position in range(start, len(text)):
-        if text[position] == "\\":
-            continue
-        depth += {"{": 1, "}": -1}.get(text[position], 0) if text[position - 1] != "\\" else 0
-        if depth == 0:
-            return position == len(text) - 1
-    return False
+def _partners(text: str) -> dict[int, int]:
+    """Where each brace that is closed is closed: once for all layers, for an answer can be nothing but braces."""
+    opened: list[int] = []
+    closing = {}
+    for brace in _BARE_BRACE.finditer(text):
+        if brace[0] == "{":
+            opened.append(brace.start())
+        elif opened:
+            closing[opened.pop()] = brace.start()
+    return closing
 
 
 def _repeating(text: str) -> str:

@@ -12,13 +12,11 @@ _TAIL = 4_000
 
 def extract(text: str) -> str | None:
     """The first `#### 1,234`, without separators."""
-    at = text.find("#### ")
-    while at >= 0:
-        match = _MARKED.match(text, at, at + _TAIL)
-        if match:
-            return match[1].replace(",", "")
-        at = text.find("#### ", at + 1)
-    return None
+    found = _MARKED.search(text)
+    if found is None:
+        return None
+    cut = _MARKED.match(text, found.start(), found.start() + _TAIL)  # a number of megabytes is none
+    return cut[1].replace(",", "") if cut else None
 
 
 def compare(case: Case, algebra: Algebra) -> Decision:
