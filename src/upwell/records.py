@@ -157,11 +157,25 @@ class Example(Record, frozen=True, omit_defaults=True):
     """A training example in prompt-completion form."""
 
     key: str
+    """Key of the draft it was made from; of a copy that resampling made, with `*2`, `*3` ... behind it."""
     prompt: str
+    """What the model is to see, in the template that evaluation uses."""
     completion: str
+    """What it is to write. The end-of-sequence token is the trainer's to add."""
     problem: str
+    """Key of the problem that it solves; of a new question its own key."""
     source: str = ""
+    """Problem set of the seeds, such as `gsm8k`."""
     lineage: tuple[str, ...] = ()
+    """Keys of the problems, drafts and replies that it was made from."""
+    rung: int | None = None
+    """The smallest rung of the ladder that holds it, from 1: rung k is every example whose rung is at most k, so
+    rungs are nested. None where there is no ladder, or none of its rungs holds the example."""
+    question: str = ""
+    """The question without its template."""
+    answer: str = ""
+    level: str | None = None
+    subject: str | None = None
 
 
 class Reject(Record, frozen=True, omit_defaults=True):

@@ -14,6 +14,8 @@ VERBS = {
     ),
     "sample": ("upwell.cli.measuring:sample", "Draw responses to problems."),
     "grade": ("upwell.cli.measuring:grade", "Grade a run's responses anew, or another program's output."),
+    "curate": ("upwell.cli.curating:curate", "Choose training rows by steps and write them as examples."),
+    "export": ("upwell.cli.curating:export", "Write a run's rows for other programs."),
     "compare": ("upwell.cli.measuring:compare", "Paired differences between two graded runs."),
     "report": ("upwell.cli.reporting:report", "Write one self-contained HTML page on finished runs."),
     "problems": ("upwell.cli.problems:app", "List, check and show problem sets."),
