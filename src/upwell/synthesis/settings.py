@@ -66,24 +66,53 @@ class RejectionSettings:
     """vanilla (--trials responses per question, the right ones kept), uniform (--k-uniform right ones each), or
     prop2diff (right ones in proportion to the fail rate, --k-hardest for the hardest, at least one)."""
     trials: int = 52
-    """Vanilla: responses per question."""
+    """Vanilla: responses per question. Raising it later adds to the same run."""
     k_uniform: int = 40
-    """Uniform: right solutions per question."""
+    """Uniform: right solutions per question. Raising it later adds to the same run."""
     k_hardest: int = 192
-    """Prop2diff: right solutions for the hardest question."""
+    """Prop2diff: right solutions for the hardest question. Raising it later adds to the same run."""
     scale: str = "fail"
     """Prop2diff: the target is --k-hardest times fail (the fail rate), or times fail-over-max (the fail rate over the
-    highest one). The paper does not say which."""
+    highest one), rounded up. The paper does not say which."""
     probes: int = 16
-    """Prop2diff: responses per question from which its fail rate is taken, where --pool does not have more."""
+    """Prop2diff: responses per question from which its fail rate is taken, where --pool does not have more; with
+    --majority, those that vote."""
     max_trials: int = 2048
-    """Responses per question at most."""
+    """Uniform and prop2diff: responses per question at most. Raising it later adds to the same run."""
     give_up: float = 0.01
-    """Give a question up, by name, where the chance that it ever reaches its target is below this; 0 never does."""
+    """Uniform and prop2diff: give a question up, by name, where the chance that it ever reaches its target is below
+    this, or, while it has no right solution, the chance that it gets even one; 0 never does."""
     pool: str | None = None
     """An earlier run of rejection on the same questions, whose responses are used before new ones are drawn."""
     majority: bool = False
     """For questions without a reference answer: take the answer that most of --probes responses give as right."""
+
+    def check_policy(self) -> None:
+        """Refuse a target that cannot be met, and the first setting that was set and does nothing for the policy.
+
+        Raises:
+            UsageError: names the setting.
+        """
+        unused = {name for policy, names in _FOR_POLICY.items() if policy != self.policy for name in names}
+        unused -= {*_FOR_POLICY[self.policy], *(["probes"] if self.majority else [])}
+        for field in fields(RejectionSettings):
+            if field.name in unused and getattr(self, field.name) != field.default:
+                flag = "--" + field.name.replace("_", "-")
+                raise UsageError(f"{flag} does nothing for --policy {self.policy}", f"leave {flag} out")
+        most, ends = (
+            (self.trials, "--trials") if self.policy == "vanilla" else (self.max_trials, "--max-trials")
+        )
+        for name in sorted({"k_uniform", "k_hardest", "probes"} - unused):
+            if (value := getattr(self, name)) > most:
+                flag = "--" + name.replace("_", "-")
+                raise UsageError(f"{flag} {value} is more than {ends} {most} allows", f"{flag} {most}")
+
+
+_FOR_POLICY = {
+    "vanilla": ("trials",),
+    "uniform": ("k_uniform", "max_trials", "give_up"),
+    "prop2diff": ("k_hardest", "scale", "probes", "max_trials", "give_up"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +184,8 @@ class SynthesisSettings(RejectionSettings, QuestionSettings, EngineSettings, See
                 )
         EngineSettings.__post_init__(self)
         self._check_used()
+        if self.method == REJECTION:
+            self.check_policy()
 
     def _check_used(self) -> None:
         """Refuse the first setting that was set and does nothing for the method."""

@@ -1,0 +1,126 @@
+"""What to ask next: the one source of all requests, whatever the engine and however many workers it has.
+
+First what is needed for certain: a question that lacks 12 right solutions needs at least 12 more draws, so 12 in
+flight can never be too many. Only when an engine asks and there is nothing of that kind, what is likely to be needed:
+12 over the chance that a draw is right. So nothing is drawn too much while there is enough to do, and at the end a
+few hard questions fill the whole engine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from upwell.engines.base import Request
+from upwell.metrics.difficulty import fit_beta_binomial
+from upwell.synthesis.rejection.ledger import OPEN, Ints, Ledger
+
+_REFIT = 1.25
+"""Growth of the number of known draws after which the prior is fitted anew."""
+
+
+class Asker:
+    """Requests, as the ledger needs them; `None` while that depends on replies that are awaited.
+
+    Args:
+        ledger: What there is.
+        lock: Held by whoever reads or changes the ledger: engines may pull from threads of their own.
+        request: Makes the request for a draw (question, index).
+        check: Called before each request; raises what is to end the run.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lock: threading.Lock,
+        request: Callable[[int, int], Request],
+        check: Callable[[], None],
+    ) -> None:
+        self._lock = lock
+        self._ledger = ledger
+        self._request = request
+        self._check = check
+        self._again: deque[tuple[int, int]] = deque(ledger.owed())
+        self._round: deque[tuple[int, int]] = deque()
+        self._barren = -1
+        """State of the ledger in which nothing was to be asked."""
+        self._prior = (0.5, 0.5)
+        self._fitted = 0
+
+    def __iter__(self) -> Iterator[Request | None]:
+        return self
+
+    def __next__(self) -> Request | None:
+        self._check()
+        with self._lock:
+            ledger = self._ledger
+            while self._again:
+                question, index = self._again.popleft()
+                if ledger.state[question] == OPEN:
+                    return self._request(question, index)
+            if not ledger.open:
+                raise StopIteration
+            if not self._round and self._barren != ledger.changes:
+                self._round.extend(self._needed())
+                self._barren = -1 if self._round else ledger.changes
+            while self._round:
+                question, many = self._round.popleft()
+                if ledger.state[question] != OPEN or ledger.asked[question] >= ledger.limit[question]:
+                    continue
+                if many > 1:
+                    self._round.appendleft((question, many - 1))
+                return self._request(question, ledger.ask(question))
+            return None
+
+    def retry(self, question: int, index: int) -> None:
+        """Ask for the draw once more; the caller holds the lock."""
+        self._again.append((question, index))
+
+    def _needed(self) -> list[tuple[int, int]]:
+        """Questions with how many draws each is to get now, those with most before them first."""
+        ledger = self._ledger
+        self._refit()
+        sure, likely = wanted(ledger, self._prior)
+        flight = ledger.asked - ledger.settled
+        # Not one by one as replies come, but half of what may be in flight at once: they share the prompt.
+        now = np.where(flight <= sure, sure, 0)
+        if not now.any():
+            now = likely
+        chosen = np.flatnonzero(now)
+        chosen = chosen[np.argsort(-(likely + flight)[chosen], kind="stable")]
+        return [(int(question), int(now[question])) for question in chosen]
+
+    def _refit(self) -> None:
+        """How chances are spread over questions, by all that is known."""
+        ledger = self._ledger
+        n, c = ledger.settled - ledger.missing, ledger.right
+        if (known := int(n.sum())) < _REFIT * self._fitted or not known:
+            return
+        self._fitted = known
+        seen = n > 0
+        pairs, count = np.unique(np.stack([n[seen], c[seen]]), axis=1, return_counts=True)
+        self._prior = fit_beta_binomial(pairs[0], pairs[1], count.astype(np.float64))
+
+
+def wanted(ledger: Ledger, prior: tuple[float, float]) -> tuple[Ints, Ints]:
+    """Draws to ask for, per question, beyond those that are out: needed for certain, and as far as can be expected.
+
+    Args:
+        ledger: What there is.
+        prior: a and b of the beta distribution of chances over questions; with it, a question's own draws give the
+            mean of its posterior.
+    """
+    a, b = prior
+    known = ledger.settled - ledger.missing
+    chance = (a + ledger.right) / (a + b + known)
+    flight = ledger.asked - ledger.settled
+    room = np.where(ledger.state == OPEN, np.maximum(ledger.limit - ledger.asked, 0), 0)
+    aimed = ledger.target > 0
+    need = np.where(aimed, np.maximum(ledger.target - ledger.right, 0), ledger.limit)
+    sure = np.minimum(np.where(aimed, need - flight, room), room)
+    expected = np.minimum(np.ceil(need / np.where(aimed, chance, 1.0)), 1e9).astype(np.int64)
+    likely = np.minimum(np.where(aimed, expected - flight, room), room)
+    return np.maximum(sure, 0), np.maximum(likely, 0)
