@@ -31,7 +31,8 @@ FAULTS = (
     "hang",
 )  # fmt: skip
 """What may go wrong with one call and is mended by asking again. Besides, for single tests: `502`, `redirect`, `huge`,
-`deep`, `unauthorized`, `quota`, `filter`, `limits`, `unknown-finish`."""
+`deep`, `unauthorized`, `quota`, `filter`, `limits`, `unknown-finish`, `single` (refused is what asks for more than one
+response)."""
 _AFTER = 0.05
 """Seconds of a Retry-After."""
 
@@ -67,6 +68,10 @@ class FaultServer:
     knee: int | None = None
     fall: float = 1.0
     owner: str = "upwell-tests"
+    say: Callable[[int, str], str] = babble
+    """The text that a seed and a prompt get."""
+    longest: int = LONGEST_PROMPT
+    """Characters of a prompt, beyond which it is refused with 400."""
     calls: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
@@ -165,13 +170,13 @@ class FaultServer:
         self, connection: Connection, body: dict[str, Any], fault: str | None, head: dict[str, str]
     ) -> None:
         prompt = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
-        if len(prompt) > LONGEST_PROMPT:
+        if len(prompt) > self.longest:
             connection.send(
                 400, _error(f"the prompt has {len(prompt)} characters: 400", "context_length_exceeded")
             )
             return
         count = body.get("n", 1)
-        if fault in _STATUS:
+        if fault in _STATUS and not (fault == "single" and count == 1):
             status, said, code, more = _STATUS[fault]
             said = said.replace("KEY", head.get("authorization", ""))
             connection.send(status, _error(said, code), more)
@@ -182,7 +187,7 @@ class FaultServer:
         if fault == "hang":
             await asyncio.sleep(3600)
         shown = {"few": count - 1, "many": count + 2}.get(fault or "", count)
-        reply = completion(body, prompt, shown, same=fault == "duplicate")
+        reply = completion(body, prompt, shown, same=fault == "duplicate", say=self.say)
         if fault == "unknown-finish":
             reply["choices"][0]["finish_reason"] = "abort"
         sent = json.dumps(reply).encode()
@@ -215,15 +220,23 @@ _STATUS = {
     "redirect": (302, "over there", "moved", "Location: http://127.0.0.1:9/v1/completions\r\n"),
     "unauthorized": (401, "the key KEY is wrong", "invalid_api_key", ""),
     "quota": (429, "no money left", "insufficient_quota", ""),
+    "single": (400, "n must be 1", "invalid_value", ""),
     "filter": (400, "that is not to be spoken of", "content_filter", ""),
 }
 
 
-def completion(body: dict[str, Any], prompt: str, count: int, *, same: bool = False) -> dict[str, Any]:
+def completion(
+    body: dict[str, Any],
+    prompt: str,
+    count: int,
+    *,
+    same: bool = False,
+    say: Callable[[int, str], str] = babble,
+) -> dict[str, Any]:
     """A reply's JSON with `count` choices; `same`: all of the first index."""
     choices, words = [], 0
     for index in range(count):
-        text, finish, tokens = _spoken(babble(body["seed"] + index, prompt), body)
+        text, finish, tokens = _spoken(say(body["seed"] + index, prompt), body)
         words += tokens
         choice: dict[str, Any] = {"index": 0 if same else index, "finish_reason": finish}
         choices.append(choice | ({"text": text} if "prompt" in body else {"message": {"content": text}}))

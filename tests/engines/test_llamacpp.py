@@ -55,6 +55,9 @@ def test_several_choices_of_one_call_are_different_draws(url: str) -> None:
     hot = asked(8, Sampling(temperature=1.0, max_tokens=12))
     found = replies(url, hot, choices_per_call=2)
     assert len({reply.text for reply in found}) >= 7 and not any(reply.seeded for reply in found)
+    assert sum(reply.tokens for reply in found) > 6 * 12, (
+        "almost all are as long as they may be, and all count"
+    )
 
 
 def test_log_probabilities_are_those_of_the_model(url: str) -> None:

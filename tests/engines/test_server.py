@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from fault_server import FAULTS, MODEL, FaultServer, babble
 from upwell.engines.base import Reply, Request, Sampling
 from upwell.engines.endpoint import Endpoint
 from upwell.engines.server import ServerEngine, server_identity
-from upwell.engines.server.wire import seed_of
+from upwell.engines.server.wire import parse, seed_of
 from upwell.engines.settings import EngineSettings
 from upwell.errors import EngineError, UsageError
 
@@ -224,6 +225,33 @@ def test_several_responses_in_one_call_share_the_prompt() -> None:
     assert len({reply.key for reply in replies}) == 96 and not any(reply.seeded for reply in replies)
     assert sum(reply.prompt_tokens for reply in replies) == 2 * 12, "a prompt is paid once a call"
     assert all(reply.tokens for reply in replies)
+
+
+def test_a_server_that_gives_one_response_per_call_is_asked_so() -> None:
+    said: list[str] = []
+    asked = requests(24, per_prompt=4)
+    with FaultServer(fault=lambda number, body: "single", latency=0.05) as server:
+        subject = engine(server, settings=EngineSettings(choices_per_call=4), say=said.append)
+        replies = list(subject.generate(asked))
+        refused = sum("n" in body for body in server.bodies)
+        assert 1 < refused <= 6 and server.calls == refused + 24
+    assert sorted(reply.key for reply in replies) == sorted(request.key for request in asked)
+    assert not any(reply.error for reply in replies) and all(reply.seeded for reply in replies)
+    assert sum(reply.wasted.calls for reply in replies) == refused
+    assert len(said) == 1 and "gives one response per call: HTTP 400: n must be 1" in said[0]
+
+
+def test_tokens_of_several_responses_where_only_the_first_ones_are_told() -> None:
+    """As llama.cpp does: a sum taken from it would be a fraction of what was drawn."""
+    texts = ["a" * 29, "b" * 59, "c" * 14]
+    choices = [{"index": i, "text": text, "finish_reason": "stop"} for i, text in enumerate(texts)]
+    payload = json.dumps(
+        {"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 10}}
+    ).encode()
+    its = parse(payload, 3, dialect="llamacpp")
+    assert [choice.tokens for choice in its.choices] == [10, 20, 5] and its.usage.completion_tokens == 35
+    others = parse(payload, 3)
+    assert sum(choice.tokens or 0 for choice in others.choices) == others.usage.completion_tokens == 10
 
 
 def test_a_redirect_is_not_followed_and_the_key_stays_in_its_header() -> None:

@@ -107,7 +107,7 @@ def _estimated(settings: SampleSettings) -> int:
 
 
 def _shown(path: Path) -> int:
-    from upwell.cli.tables import agreement_table, judge_table, metrics_table, score_lines, spending_line
+    from upwell.cli.tables import agreement_table, judge_table, metrics_table, score_lines
     from upwell.report.text import visible
     from upwell.runs import Run
 
@@ -122,8 +122,6 @@ def _shown(path: Path) -> int:
         score_lines(summary["score"])
     if "judge" in summary:
         judge_table(summary["judge"])
-    if "judge" in summary or "score" in summary:
-        spending_line(summary["spending"])
     _print(f"run: {visible(str(path))}")
     return 1 if summary["counts"].get("failed") else 0
 

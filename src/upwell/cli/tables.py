@@ -80,20 +80,22 @@ def metrics_table(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         if ratio and best:
             shares = f"PassRatio {_number(ratio, 'value')}, pass@{most} {_number(best, 'value')}"
             out.print(visible(f"  {slice_}: {shares} ({ratio['problems']} problems)"), markup=False)
-    if spent := _spent(summary.get("spending")):
+    if spent := _spent(summary):
         out.print(spent, markup=False)
     refused = [m for m in whole if m["name"] == "pass@k_extrapolated" and m["value"] is None]
     for note in [*summary.get("notes", []), *(str(m["note"]) for m in refused)]:
         out.print(visible(f"note: {note}"), markup=False)
 
 
-def _spent(spending: dict[str, Any] | None) -> str | None:
+def _spent(summary: dict[str, Any]) -> str | None:
     """What the run has taken, where that is more than the tokens of its responses."""
-    if not spending or not (spending["usd"] or spending["wasted"]["calls"]):
+    spending = summary.get("spending")
+    judged = "judge" in summary or "score" in summary
+    if not spending or not (judged or spending["usd"] or spending["wasted"]["calls"]):
         return None
     dollars = f"${spending['usd']:,.4g}, " if spending["usd"] else ""
     told = (
-        f"spent: {dollars}{spending['prompt_tokens']:,} prompt and "
+        f"{'judgements took' if judged else 'spent:'} {dollars}{spending['prompt_tokens']:,} prompt and "
         f"{spending['completion_tokens']:,} completion tokens"
     )
     wasted = spending["wasted"]
@@ -179,13 +181,6 @@ def score_lines(score: dict[str, Any]) -> None:
     """How a verifier's votes came out, in a line."""
     told = "; ".join(f"{label}: {value}" for label, value in _of_votes(score))
     console().print(visible(f"scores by {score['model']}: {told}"), markup=False)
-
-
-def spending_line(spending: dict[str, Any]) -> None:
-    """Tokens and money that models took, in a line."""
-    tokens = spending["prompt_tokens"] + spending["completion_tokens"]
-    usd = "" if spending["usd"] is None else f", ${spending['usd']:,.4g}"
-    console().print(f"judgements took {tokens:,} tokens{usd}", markup=False)
 
 
 def comparison_table(found: Comparison, flips: int) -> None:

@@ -258,7 +258,7 @@ class Dispatch:
                     fetched.status, fetched.headers, fetched.payload, secret=remote.endpoint.key
                 )
             remote.heed(fetched.headers, self._loop.time())
-            return parse(fetched.payload, choices)
+            return parse(fetched.payload, choices, dialect=remote.dialect)
         except Unreachable as error:
             return Away(str(error))
         except Dropped as error:
@@ -327,7 +327,8 @@ class Dispatch:
     def _refuse(self, call: Call, message: str) -> None:
         items, remote = call.items, call.remote
         if len(items) > 1 and _ABOUT_CHOICES.search(message):
-            self._say(f"{remote.endpoint.shown} gives one response per call: {message}")
+            if remote.choices > 1:  # the first of the calls that were out together
+                self._say(f"{remote.endpoint.shown} gives one response per call: {message}")
             remote.choices = 1
             items[0].wasted += ONE_CALL
             self._again(items)

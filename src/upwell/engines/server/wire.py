@@ -206,15 +206,17 @@ _completion = msgspec.json.Decoder(_Completion)
 _only_usage = msgspec.json.Decoder(_OnlyUsage)
 
 
-def parse(payload: bytes, choices: int = 1) -> Answer:
+def parse(payload: bytes, choices: int = 1, *, dialect: str = "openai") -> Answer:
     """The responses in a reply of status 200, chat or plain.
 
     Where a call drew several responses, the server tells only their tokens together. Each one's are then the
-    number of its log-probabilities where it has them, or else a share of the total by length of text.
+    number of its log-probabilities where it has them, or else a share of the total by length of text. llama.cpp
+    tells only those of the first: the others' are then as many, by length of text.
 
     Args:
         payload: the body.
         choices: how many were asked for.
+        dialect: of the server.
 
     Raises:
         Malformed: half JSON, other types, no choice at all, an end of unknown name.
@@ -230,7 +232,10 @@ def parse(payload: bytes, choices: int = 1) -> Answer:
         if choice.text is None and choice.message is None:
             raise Malformed("a choice without a text", usage)
     told = found.usage is not None and found.usage.completion_tokens is not None
-    counts = _tokens(found.choices, usage.completion_tokens if told else None)
+    first_only = dialect == "llamacpp" and len(found.choices) > 1
+    counts = _tokens(found.choices, usage.completion_tokens if told else None, first_only)
+    if first_only:
+        usage = msgspec.structs.replace(usage, completion_tokens=sum(tokens or 0 for tokens in counts))
     kept: dict[int, Choice] = {}
     surplus_tokens = 0
     for choice, tokens in zip(found.choices, counts, strict=True):
@@ -264,7 +269,7 @@ def _text(choice: _Choice) -> str:
     return (choice.message.content if choice.message is not None else choice.text) or ""
 
 
-def _tokens(choices: list[_Choice], total: int | None) -> list[int | None]:
+def _tokens(choices: list[_Choice], total: int | None, first_only: bool) -> list[int | None]:
     """Tokens of each choice: see `parse`."""
     if len(choices) == 1 and total is not None:
         return [total]
@@ -274,6 +279,8 @@ def _tokens(choices: list[_Choice], total: int | None) -> list[int | None]:
         return [None] * len(choices)
     # Cut at cumulated lengths, so that the parts add up to the total. The 1 is for the end token.
     weights = [len(_text(choice)) + 1 for choice in choices]
+    if first_only:
+        return [round(weight * total / weights[0]) for weight in weights]
     whole, before, parts = sum(weights), 0, []
     for weight in weights:
         parts.append((before + weight) * total // whole - before * total // whole)
