@@ -1,0 +1,154 @@
+"""What benchmark text a row is nearest to, and whether it is too near."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from upwell.curation.contamination.entries import Entry, Field, Views, Vocabulary, entries
+from upwell.curation.contamination.index import Index
+from upwell.curation.contamination.scoring import Comparison, Scores
+from upwell.curation.contamination.settings import METHODS, Settings
+from upwell.curation.text import Reading, read
+from upwell.records import Problem
+
+Item = tuple[str, str, str]
+"""Key, question and solution of a row; either text may be empty."""
+
+CANDIDATES = 4
+"""Benchmark texts that one text of a row is compared with."""
+FAINT = 0.02
+"""What stands for `Settings.nominate` where the nearest pair is asked for however far it is."""
+_SHOWN = 60
+"""Words of a shared piece that a match carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row and the benchmark text nearest to it."""
+
+    key: str
+    """Of the row."""
+    method: str | None = None
+    """The surest method that calls the row contaminated; None where none does."""
+    against: str = ""
+    """Key of the benchmark problem; empty where the row shares next to nothing with any."""
+    field: Field = "question"
+    """Which text of the row it is."""
+    against_field: Field = "question"
+    """Which text of the benchmark problem it is near to."""
+    scores: Scores = dataclasses.field(default_factory=dict)
+    """By method, 0 to 1; methods that do not apply are missing."""
+    counting: tuple[str, ...] = ()
+    """The methods whose score counts, the benchmark text saying enough for them (`Settings.bits`)."""
+    span: str = ""
+    """The longest piece that both share, as normalised words."""
+
+    @property
+    def score(self) -> float:
+        """The score of `method`; where there is none, the best of all."""
+        if self.method is not None:
+            return self.scores[self.method]
+        return max(self.scores.values(), default=0.0)
+
+    def removed_at(self, method: str, bound: float) -> bool:
+        """Whether `method` alone, with this bound, calls the row contaminated."""
+        return method in self.counting and self.scores.get(method, 0.0) >= bound
+
+
+class Judge:
+    """Benchmark texts made ready, and the comparison of rows with them. Plain data: workers get a copy."""
+
+    def __init__(self, problems: Sequence[Problem], settings: Settings) -> None:
+        questions = [(each, read(each.question)) for each in problems]
+        solutions = [(each, read(each.solution)) for each in problems if each.solution]
+        self._settings = settings
+        self._vocabulary = Vocabulary([reading for _, reading in questions])
+        for _, reading in solutions:
+            self._vocabulary.add(reading.words)
+        self._shelves = {
+            "question": _Shelf("question", questions, self._vocabulary),
+            "solution": _Shelf("solution", solutions, self._vocabulary),
+        }
+
+    def matches(
+        self, rows: Sequence[Item], neighbours: Sequence[tuple[int, float]] = (), thorough: bool = False
+    ) -> list[Match]:
+        """The nearest benchmark text of each row.
+
+        Args:
+            rows: A few hundred.
+            neighbours: Per row the number of the nearest benchmark question by vectors, and its cosine.
+            thorough: Score what is far as well; without, most rows have no match at all.
+        """
+        questions = [Views.of(read(question), self._vocabulary) for _, question, _ in rows]
+        solutions = [Views.of(read(solution), self._vocabulary) for _, _, solution in rows]
+        found: list[list[Match]] = [[] for _ in rows]
+        ways: tuple[tuple[Field, Field, list[Views]], ...] = (
+            ("question", "question", questions),
+            ("solution", "solution", solutions),
+            ("solution", "question", solutions),
+        )
+        for side, against, texts in ways:
+            for row, match in self._compared(rows, side, against, texts, neighbours, thorough):
+                found[row].append(match)
+        return [
+            max(matches, key=self._rank) if matches else Match(key)
+            for (key, _, _), matches in zip(rows, found, strict=True)
+        ]
+
+    def _compared(
+        self,
+        rows: Sequence[Item],
+        side: Field,
+        against: Field,
+        texts: Sequence[Views],
+        neighbours: Sequence[tuple[int, float]],
+        thorough: bool,
+    ) -> Iterator[tuple[int, Match]]:
+        """The comparisons of one text of each row with the benchmark texts that it might be."""
+        shelf = self._shelves[against]
+        least = FAINT if thorough else self._settings.nominate
+        nominated = shelf.index.nominate([views.skeleton for views in texts], least, CANDIDATES)
+        for row, views in enumerate(texts):
+            numbers = dict.fromkeys(nominated[row], 0.0)
+            if (same := shelf.same.get(views.words.tobytes())) is not None:
+                numbers[same] = 0.0
+            if neighbours and side == "question":
+                number, cosine = neighbours[row]
+                if thorough or number in numbers or cosine >= self._settings.embedding:
+                    numbers[number] = cosine
+            for number, cosine in numbers.items():
+                comparison = Comparison(views, shelf.entries[number], self._vocabulary, self._settings)
+                scores = comparison.scores(side == "question", thorough)
+                if cosine:
+                    scores["embedding"] = cosine
+                yield row, self._match(rows[row], side, comparison, scores)
+
+    def _match(self, row: Item, side: Field, comparison: Comparison, scores: Scores) -> Match:
+        counting = comparison.counting
+        method = next(
+            (m for m in METHODS if m in counting and scores.get(m, 0.0) >= self._settings.bound(m)), None
+        )
+        words = read(row[1] if side == "question" else row[2]).words[comparison.span][:_SHOWN]
+        entry = comparison.entry
+        return Match(row[0], method, entry.key, side, entry.field, scores, counting, " ".join(words))
+
+    def _rank(self, match: Match) -> tuple[int, float]:
+        """Contaminated before clean, surer methods first; then by how near the scores come to their bounds."""
+        if match.method is not None:
+            return -METHODS.index(match.method), match.score
+        ratios = [score / max(self._settings.bound(method), 1e-9) for method, score in match.scores.items()]
+        return -len(METHODS), max(ratios, default=0.0)
+
+
+class _Shelf:
+    """The questions or the solutions of the benchmarks."""
+
+    def __init__(self, side: Field, texts: Sequence[tuple[Problem, Reading]], vocabulary: Vocabulary) -> None:
+        self.entries: list[Entry] = entries(side, texts, vocabulary)
+        self.index = Index(self.entries, vocabulary)
+        self.same: dict[bytes, int] = {}
+        for number, entry in enumerate(self.entries):
+            self.same.setdefault(entry.views.words.tobytes(), number)

@@ -1,0 +1,51 @@
+"""How near is too near: one bound per method, and how much a text has to say before its form counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from upwell.errors import UsageError
+
+METHODS = ("exact", "span", "ngram", "masked", "renamed", "reworded", "embedding")
+"""From the surest to the most debatable; a row is charged with the first that finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """When a row counts as contaminated. Every score is in 0..1, and a bound above 1 turns its method off."""
+
+    exact: float = 1.0
+    """The same words, numbers and operators throughout (1 or 0)."""
+    span: float = 0.6
+    """Share of the benchmark text, by weight, that stands in the row in one piece, numbers and all."""
+    ngram: float = 0.6
+    """Share of the benchmark text, by weight, that stands in the row in pieces of at least `n` words."""
+    masked: float = 0.92
+    """Share, by weight, in which both texts agree in order when numbers are masked."""
+    renamed: float = 0.9
+    """Share, by weight, in which both texts agree in order when numbers, names and he/she are masked."""
+    reworded: float = 0.68
+    """Weighted overlap of the words and numbers of both texts in any order."""
+    embedding: float = 0.9
+    """Cosine of the vectors; computed only where a function that makes vectors is given."""
+    n: int = 13
+    """Words of an n-gram, from 8; of texts shorter than two such n-grams half the words, though at least 5."""
+    bits: float = 40.0
+    """Information that a benchmark text must have for anything but `exact` to count, in bits: how surprising its
+    form is to who knows all the other benchmark questions. `Compute $\\sin 45^\\circ$` has 24, the greatest common
+    divisor of two numbers 28, a word problem 100 and more. Where the text is a part of a longer row, its form has to
+    have twice as many."""
+    nominate: float = 0.3
+    """Share of the rarer words and pairs of words of a benchmark text, by weight, that a row has to have for the two
+    to be compared at all."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low, what = (8, "at least 8") if field.name == "n" else (0, "at least 0")
+            if not value >= low:
+                raise UsageError(f"decontamination: {field.name} is {value}, but has to be {what}")
+
+    def bound(self, method: str) -> float:
+        """The least score with which a method removes a row."""
+        return float(getattr(self, method))
