@@ -14,10 +14,15 @@ VERBS = {
     ),
     "sample": ("upwell.cli.measuring:sample", "Draw responses to problems."),
     "grade": ("upwell.cli.measuring:grade", "Grade a run's responses anew, or another program's output."),
+    "synthesize": (
+        "upwell.cli.synthesizing:synthesize",
+        "Make new questions with solutions, or verified solutions of given ones.",
+    ),
     "curate": ("upwell.cli.curating:curate", "Choose training rows by steps and write them as examples."),
     "export": ("upwell.cli.curating:export", "Write a run's rows for other programs."),
     "compare": ("upwell.cli.measuring:compare", "Paired differences between two graded runs."),
     "report": ("upwell.cli.reporting:report", "Write one self-contained HTML page on finished runs."),
+    "show": ("upwell.cli.showing:show", "What a run holds, and where a row of it comes from."),
     "problems": ("upwell.cli.problems:app", "List, check and show problem sets."),
     "doctor": ("upwell.cli.doctor:doctor", "Say what works on this machine, and how to mend what does not."),
 }

@@ -70,7 +70,7 @@ def estimate(run: Run, plan: Plan, price: Price | None, settings: EngineSettings
             (read * share * price.prompt + written * price.completion) / 1e6
             for read, written in zip(prompts, completions, strict=True)
         ]
-        usd = _total(costs, responses)
+        usd = total_of(costs, responses)
         if settings.price is None:
             notes.append(f"at the list price of {PRICES_AS_OF}; --price PROMPT,COMPLETION for another")
     elif price is None:
@@ -80,8 +80,8 @@ def estimate(run: Run, plan: Plan, price: Price | None, settings: EngineSettings
     return Estimate(
         responses=responses,
         drawn=drawn,
-        prompt_tokens=_total(prompts, calls),
-        completion_tokens=_total(completions, responses),
+        prompt_tokens=total_of(prompts, calls),
+        completion_tokens=total_of(completions, responses),
         usd=usd,
         notes=tuple(notes),
     )
@@ -91,8 +91,8 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _total(means: Sequence[float], times: int) -> Amount:
-    """`times` draws from problems whose means are these."""
+def total_of(means: Sequence[float], times: float) -> Amount:
+    """What `times` draws take, from problems whose means are these: a t interval."""
     from scipy.stats import t
 
     mean, count = _mean(means), len(means)

@@ -157,9 +157,7 @@ class Run:
                 happens only by editing, and would count a response twice.
         """
         file = self._table(table)
-        if self._lock is not None and file.torn():
-            self.unfinish()
-            file.cut_torn()
+        self.mend(table)
         keys, rows = file.keys()
         if rows != len(keys) and table not in REPEATING:
             key, number = file.first_repeated()
@@ -168,6 +166,13 @@ class Run:
                 f"delete the line: `sed -i {number}d {shlex.quote(str(file.path))}`",
             )
         return keys
+
+    def mend(self, table: str) -> None:
+        """In a run open for writing, cut off a torn last line, so that its row is owed again. `keys` does it too."""
+        file = self._table(table)
+        if self._lock is not None and file.torn():
+            self.unfinish()
+            file.cut_torn()
 
     def rows(self, table: str, kind: type[T]) -> Iterator[T]:
         """The whole rows that the table has now, in the order written; none if there is no such table.
