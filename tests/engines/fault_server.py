@@ -31,8 +31,8 @@ FAULTS = (
     "hang",
 )  # fmt: skip
 """What may go wrong with one call and is mended by asking again. Besides, for single tests: `502`, `redirect`, `huge`,
-`deep`, `unauthorized`, `quota`, `filter`, `limits`, `unknown-finish`, `single` (refused is what asks for more than one
-response)."""
+`deep`, `unauthorized`, `quota`, `filter`, `limits`, `unknown-finish`, `uncounted` (no usage), `single`
+(refused is what asks for more than one response)."""
 _AFTER = 0.05
 """Seconds of a Retry-After."""
 
@@ -190,6 +190,8 @@ class FaultServer:
         reply = completion(body, prompt, shown, same=fault == "duplicate", say=self.say)
         if fault == "unknown-finish":
             reply["choices"][0]["finish_reason"] = "abort"
+        if fault == "uncounted":
+            del reply["usage"]
         sent = json.dumps(reply).encode()
         if fault == "drop-after":  # the work is done and paid for
             connection.transport.abort()

@@ -325,7 +325,7 @@ def test_max_tokens_is_respected_and_told(engine: Engine) -> None:
         short = answered(engine, wanted(6, Sampling(temperature=1.0, max_tokens=limit)))
         assert "length" in {r.finish for r in short.values()}
         for key, reply in short.items():
-            assert 0 <= reply.tokens <= limit
+            assert reply.tokens is not None and 0 <= reply.tokens <= limit
             assert free[key].text.startswith(whole(reply.text)), "a limit changes nothing before it"
             if reply.finish == "stop":
                 assert reply.text == free[key].text

@@ -254,6 +254,34 @@ def test_tokens_of_several_responses_where_only_the_first_ones_are_told() -> Non
     assert sum(choice.tokens or 0 for choice in others.choices) == others.usage.completion_tokens == 10
 
 
+@pytest.mark.parametrize(
+    ("text", "usage", "tokens"),
+    [
+        ("words", {"prompt_tokens": 3, "completion_tokens": 2}, 2),
+        ("words", None, None),
+        ("words", {"prompt_tokens": 3}, None),
+        ("words", {"prompt_tokens": 3, "completion_tokens": None}, None),
+        ("words", {"prompt_tokens": 0, "completion_tokens": 0}, None),
+        ("", {"prompt_tokens": 3, "completion_tokens": 0}, 0),
+    ],
+)
+def test_tokens_that_nobody_counted_are_not_none_at_all(
+    text: str, usage: dict[str, int | None] | None, tokens: int | None
+) -> None:
+    choice = {"index": 0, "text": text, "finish_reason": "stop"}
+    (found,) = parse(json.dumps({"choices": [choice], "usage": usage}).encode()).choices
+    assert found.tokens == tokens
+
+
+def test_a_server_that_counts_nothing_is_served_by_all_the_same() -> None:
+    asked = requests(24, per_prompt=4)
+    for choices in (1, 4):
+        with FaultServer(fault=lambda number, body: "uncounted") as server:
+            replies = list(engine(server, settings=EngineSettings(choices_per_call=choices)).generate(asked))
+        assert {reply.tokens for reply in replies} == {None} and not any(reply.error for reply in replies)
+        assert {reply.usage.tokens for reply in replies} == {0}
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays_in_its_header() -> None:
     with FaultServer(fault=lambda number, body: "redirect") as server:
         endpoint = Endpoint(server.url, "the-secret")

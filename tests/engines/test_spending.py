@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from upwell.engines.base import Reply, Request, Sampling, Usage
@@ -16,7 +17,7 @@ from upwell.engines.opening import Model
 from upwell.engines.scripted import ScriptedEngine
 from upwell.engines.settings import EngineSettings
 from upwell.engines.spending import FREE, PRICES, Metered, Price, Spent, price_of
-from upwell.errors import BudgetSpent, UsageError
+from upwell.errors import BudgetSpent, EngineError, UsageError
 
 PRICE = Price(prompt=1.0, cached=0.25, completion=4.0)
 HOT = Sampling(max_tokens=100)
@@ -83,6 +84,26 @@ def test_a_cap_in_tokens() -> None:
     replies, _, over = spent_by(Metered(Wide(32), price=None, settings=settings), 10_000)
     taken = sum(r.usage.tokens for r in replies)
     assert over and 19_500 < taken <= 20_200
+
+
+@pytest.mark.parametrize("cap", [{"max_usd": 1.0}, {"max_total_tokens": 10**6}])
+def test_a_cap_on_what_is_not_counted_ends_the_run_when_all_in_flight_are_answered(
+    cap: dict[str, Any],
+) -> None:
+    class Silent(Wide):
+        def generate(self, source: Any) -> Iterator[Reply]:
+            for reply in super().generate(source):
+                yield msgspec.structs.replace(reply, tokens=None) if reply.key == "9" else reply
+
+    replies: list[Reply] = []
+    with pytest.raises(EngineError, match="cannot be held: wide does not say") as ended:
+        for reply in Metered(Silent(8), price=PRICE, settings=EngineSettings(**cap)).generate(requests(100)):
+            replies.append(reply)
+    flag = "--" + next(iter(cap)).replace("_", "-")
+    assert flag in ended.value.message and f"leave {flag} out" in (ended.value.hint or "")
+    assert [reply.key for reply in replies] == [str(n) for n in range(16)]
+    free = Metered(Silent(8), price=PRICE, settings=EngineSettings())
+    assert len(list(free.generate(requests(100)))) == 100
 
 
 def test_a_cap_that_is_not_reached_changes_nothing() -> None:

@@ -12,6 +12,7 @@ from upwell.engines.base import Reply, Request, Usage
 from upwell.engines.scripted import ScriptedEngine
 from upwell.errors import BudgetSpent
 from upwell.measurement import MeasureSettings, SampleSettings, measure, sample
+from upwell.measurement.stages import dry_run
 from upwell.records import Response, Waste
 from upwell.runs import Run
 
@@ -48,9 +49,27 @@ def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(tmp_path: Path) ->
     assert spending["wasted"] == {"calls": len(PROBLEMS), "tokens": 20 * len(PROBLEMS), "usd": None}
 
 
-def test_a_dry_run_draws_a_few_keeps_them_and_prices_the_rest(tmp_path: Path) -> None:
-    from upwell.measurement.stages import dry_run
+def test_what_nobody_counted_is_in_no_sum_and_no_mean(tmp_path: Path) -> None:
+    def pupil(request: Request) -> Reply:
+        known = {"0": 10, "1": 30}.get(request.key[-1])
+        return Reply(key=request.key, text="The answer is 4", tokens=known, prompt_tokens=20)
 
+    settings = MeasureSettings(
+        problems=str(write_problems(tmp_path / "sums.jsonl")), out=str(tmp_path / "run"), samples=3, prompt="plain",
+    )  # fmt: skip
+    run = Run.read(measure(settings, engine=ScriptedEngine(pupil)))
+    assert [row.tokens for row in run.rows("responses", Response)] == [10, 30, None] * len(PROBLEMS)
+    found = dry_run(settings, engine=ScriptedEngine(pupil))
+    assert found.completion_tokens.expected == 20 * 12 and "from 8 responses" in found.notes[0]
+    assert run.summary is not None
+    (mean,) = (m for m in run.summary["metrics"] if (m["name"], m["slice"]) == ("mean_tokens", None))
+    assert (mean["value"], mean["samples"]) == (20, 8) and "of unknown length: 4" in mean["note"]
+    assert any("mean tokens are over 8 of 12 responses" in note for note in run.summary["notes"])
+    assert run.summary["counts"]["tokens"] is None
+    assert run.summary["spending"]["completion_tokens"] == 160 and run.summary["spending"]["uncounted"] == 4
+
+
+def test_a_dry_run_draws_a_few_keeps_them_and_prices_the_rest(tmp_path: Path) -> None:
     rows = [{"id": f"p{n}", "question": f"{n} + 1?", "answer": str(n + 1)} for n in range(100)]
     problems = tmp_path / "sums.jsonl"
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))

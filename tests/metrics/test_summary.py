@@ -115,7 +115,30 @@ def test_shares_are_counted() -> None:
     assert found["truncated", None, None].value == pytest.approx(1 / 2)
     assert found["pass_ratio", None, None].value == pytest.approx(2 / 8)
     tokens = found["mean_tokens", None, None]
-    assert tokens.value == pytest.approx(15) and tokens.samples == 8
+    assert tokens.value == pytest.approx(15) and tokens.samples == 8 and tokens.note is None
+
+
+def test_mean_tokens_are_over_the_responses_whose_tokens_are_known() -> None:
+    rows = [
+        *rows_of("a", "++", tokens=10),
+        *(msgspec.structs.replace(row, index=row.index + 2) for row in rows_of("a", "--", tokens=40)),
+        *(msgspec.structs.replace(row, index=row.index + 4) for row in rows_of("a", "---", tokens=None)),
+        *rows_of("b", "+", tokens=None),
+        *rows_of("c", "+", tokens=5),
+    ]
+    slots = [Slot(key="a", level="1"), Slot(key="b", level="1"), Slot(key="c", level="2")]
+    found = index(summarise(Outcomes.collect(slots, rows)))
+    whole, first, second = (found["mean_tokens", None, part] for part in (None, "level=1", "level=2"))
+    assert whole.value == pytest.approx((25 + 5) / 2) and first.value == pytest.approx(25)
+    assert (whole.problems, whole.samples) == (2, 5) and (first.problems, first.samples) == (1, 4)
+    assert "of unknown length: 4" in (whole.note or "") and "of unknown length: 4" in (first.note or "")
+    assert second.value == 5 and "unknown" not in (second.note or "")
+    # The sum of squares of the four that are known, around 25, is 900.
+    spread = 1.959964 * (900 / (4 * 3)) ** 0.5
+    assert (first.low_fixed, first.high_fixed) == (
+        pytest.approx(25 - spread, abs=1e-3),
+        pytest.approx(25 + spread, abs=1e-3),
+    )
 
 
 def test_k_ends_at_the_fewest_responses_and_says_so() -> None:

@@ -98,8 +98,11 @@ def _spent(summary: dict[str, Any]) -> str | None:
         f"{'judgements took' if judged else 'spent:'} {dollars}{spending['prompt_tokens']:,} prompt and "
         f"{spending['completion_tokens']:,} completion tokens"
     )
-    wasted = spending["wasted"]
-    return f"{told}, {wasted['calls']:,} calls for nothing among them" if wasted["calls"] else told
+    if calls := spending["wasted"]["calls"]:
+        told += f", {calls:,} calls for nothing among them"
+    if uncounted := spending.get("uncounted"):
+        told += f"; {uncounted:,} replies came without a count"
+    return told
 
 
 def agreement_table(agreement: dict[str, Any]) -> None:

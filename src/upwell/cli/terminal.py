@@ -68,10 +68,10 @@ class Terminal:
         elif total > done:
             self.say(f"{what}: {done:,} of {total:,} there already" if done else f"{what}: {total:,}")
 
-    def advance(self, rows: int = 1, *, tokens: int = 0, usd: float = 0.0) -> None:
+    def advance(self, rows: int = 1, *, tokens: int | None = 0, usd: float = 0.0) -> None:
         """Count finished rows; show them a few times a second, or a line now and then."""
         self._done += rows
-        self._tokens += tokens
+        self._tokens += tokens or 0
         self._usd += usd
         now = time.monotonic()
         if now - self._told < (0.25 if self._live else _LINE_SECONDS):

@@ -80,8 +80,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     text: str = ""
     finish: Literal["stop", "length"] = "stop"
-    tokens: int = 0
-    """Tokens generated, the end-of-sequence token included."""
+    tokens: int | None = 0
+    """Tokens generated, the end-of-sequence token included; None where whoever served it does not say."""
     prompt_tokens: int = 0
     """Tokens of the prompt that were read for this reply: 0 where another reply of the same call has them."""
     cached_tokens: int = 0
@@ -97,9 +97,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usage(self) -> Usage:
-        """All that was taken for this reply, calls for nothing included."""
+        """All that is known to have been taken for this reply, calls for nothing included."""
         own = Usage(
-            prompt_tokens=self.prompt_tokens, cached_tokens=self.cached_tokens, completion_tokens=self.tokens
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.tokens or 0,
         )
         return own + self.wasted
 

@@ -13,7 +13,7 @@ import msgspec
 from upwell.engines.base import Engine, Reply, Request, Usage
 from upwell.engines.opening import Model
 from upwell.engines.settings import BATCH, EMBEDDED, VLLM, EngineSettings
-from upwell.errors import BudgetSpent, UsageError
+from upwell.errors import BudgetSpent, EngineError, UsageError
 
 _MILLION = 1e6
 _KNOWN_AFTER = 8
@@ -108,7 +108,8 @@ class Metered:
     mean and two standard errors; before anything is known, the most that they can take) leaves room for one
     more. When there is none, those in flight are awaited and what they really took is counted; only if one
     more response could then pass the cap is the budget spent. So spending ends just under the cap, and can
-    pass it by no more than what was in flight.
+    pass it by no more than what was in flight. A cap on what is not counted would be none: a reply without a count
+    of its tokens ends the run.
 
     Args:
         engine: the engine; closed with this one.
@@ -139,12 +140,19 @@ class Metered:
 
         Raises:
             BudgetSpent: requests are left that a cap does not allow; all others have been answered.
+            EngineError: a reply came without a count of its tokens; all that were in flight have been answered.
         """
         if not self._caps:
             yield from self._engine.generate(requests)
             return
         gate = _Gate(iter(requests), self._caps)
         while gate.next is not _NO_MORE:
+            if gate.uncounted:
+                flag = self._caps[0].flag
+                raise EngineError(
+                    f"{flag} cannot be held: {self.identity} does not say how many tokens its replies take",
+                    f"everything answered is kept; leave {flag} out and run the same command again to go on",
+                )
             if gate.refused_by() is not None:
                 # Nothing is in flight: what is spent is known.
                 raise self._over(gate)
@@ -208,6 +216,8 @@ class _Gate:
         self._caps = caps
         self._in_flight = 0
         self._lock = threading.Lock()  # an engine may pull from threads of its own
+        self.uncounted = False
+        """Whether a reply came without a count of its tokens."""
         self.next: object = None
         """The request that is to go through next; `None` where that is not known yet, `_NO_MORE` at the end."""
 
@@ -220,7 +230,7 @@ class _Gate:
             if self.next is None:
                 yield None
                 continue
-            if self.refused_by() is not None:
+            if self.uncounted or self.refused_by() is not None:
                 return
             request, self.next = self.next, None
             assert isinstance(request, Request)
@@ -241,6 +251,7 @@ class _Gate:
     def count(self, reply: Reply) -> None:
         with self._lock:
             self._in_flight -= 1
+            self.uncounted |= reply.tokens is None
             for cap in self._caps:
                 cap.count(reply)
 

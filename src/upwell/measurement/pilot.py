@@ -50,19 +50,22 @@ def estimate(run: Run, plan: Plan, price: Price | None, settings: EngineSettings
     problems drawn stand for all.
 
     Raises:
-        EngineError: No response could be drawn.
+        EngineError: No response could be drawn, or nobody counted the tokens of any.
     """
     per_problem: dict[str, list[_Drawn]] = {}
     for row in run.rows("responses", _Drawn):
-        per_problem.setdefault(row.problem, []).append(row)
-    drawn = sum(map(len, per_problem.values()))
+        if row.tokens is not None:
+            per_problem.setdefault(row.problem, []).append(row)
+    drawn, counted = run.count("responses"), sum(map(len, per_problem.values()))
     if not drawn:
         raise EngineError("the pilot got no response", f"see why in {run.path / 'failures.jsonl'}")
+    if not counted:
+        raise EngineError("the server does not say how many tokens its replies take: no estimate can be made")
     responses = len(plan.problem_set) * plan.samples
     calls = len(plan.problem_set) * math.ceil(plan.samples / settings.choices_per_call)
     completions = [_mean([row.tokens or 0 for row in rows]) for rows in per_problem.values()]
     prompts = [max(row.prompt_tokens or 0 for row in rows) for rows in per_problem.values()]
-    notes = [f"from {drawn:,} responses to {len(per_problem):,} problems; retries are not counted in"]
+    notes = [f"from {counted:,} responses to {len(per_problem):,} problems; retries are not counted in"]
     usd = None
     if price is not None and price != FREE:
         share = calls / responses

@@ -23,7 +23,7 @@ class _Cost(msgspec.Struct, frozen=True):
 
 def row_usd(reply: Reply, price: Price | None) -> float | None:
     """What the reply itself cost, without calls for nothing; None where that is nothing or not known."""
-    if price is None or reply.error is not None:
+    if price is None or reply.error is not None or reply.tokens is None:
         return None
     own = Usage(
         prompt_tokens=reply.prompt_tokens,
@@ -52,13 +52,15 @@ def waste_of(reply: Reply, price: Price | None) -> list[Waste]:
 def spending_of(run: Run, table: str = "responses") -> dict[str, Any]:
     """What the run has taken: tokens and dollars in all, and how much of it went to calls for nothing.
 
-    `usd` is None where no row says what it cost.
+    `usd` is None where no row says what it cost. `uncounted` rows do not say how many tokens they took: the sums are
+    without them.
     """
-    prompt = completion = calls = 0
+    prompt = completion = calls = uncounted = 0
     usd: list[float] = []
     for row in run.rows(table, _Cost):
         prompt += row.prompt_tokens or 0
         completion += row.tokens or 0
+        uncounted += row.tokens is None
         if row.usd is not None:
             usd.append(row.usd)
     wasted_usd: list[float] = []
@@ -73,6 +75,7 @@ def spending_of(run: Run, table: str = "responses") -> dict[str, Any]:
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
+        "uncounted": uncounted,
         "usd": sum(usd) + sum(wasted_usd) if usd or wasted_usd else None,
         "wasted": {"calls": calls, "tokens": wasted, "usd": sum(wasted_usd) if wasted_usd else None},
     }

@@ -138,6 +138,11 @@ def outcomes_of(
         notes.append(
             f"only {tally.scored:,} of {tally.responses:,} responses have a score: nothing chooses by it"
         )
+    if 0 < tally.lengths < tally.responses:
+        notes.append(
+            f"mean tokens are over {tally.lengths:,} of {tally.responses:,} responses: "
+            "nobody counted those of the others"
+        )
     by_score = tally.scored == tally.responses > 0 and not by_likelihood
     looked = tally.checked == tally.responses
 
@@ -150,7 +155,7 @@ def outcomes_of(
                 correct=verdict.correct,
                 vote=None if verdict.answer is None else votes(facts.problem, verdict.answer),
                 truncated=facts.finish == "length",
-                tokens=facts.tokens or 0,
+                tokens=facts.tokens,
                 score=chosen_by,
                 sound=(verdict.sound or "none") if looked else None,
             )
@@ -167,12 +172,9 @@ def total_seconds(run: Run) -> dict[str, float]:
 
 
 def _unknown(tally: Tally) -> set[str]:
-    """Metrics that cannot be given, because not every response says what they need."""
-    return {
-        name
-        for name, known in (("truncated", tally.ends), ("mean_tokens", tally.lengths))
-        if known < tally.responses
-    }
+    """Metrics that cannot be given: how responses ended has to be known of all, their length of some."""
+    unknown = {"truncated": tally.ends < tally.responses, "mean_tokens": not tally.lengths}
+    return {name for name, absent in unknown.items() if absent}
 
 
 def _extrapolated(outcomes: Outcomes, k: int, watch: Watch) -> Metric:

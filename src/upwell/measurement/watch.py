@@ -14,8 +14,8 @@ class Watch(Protocol):
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """A part of known length begins, `done` rows of it being there already."""
 
-    def advance(self, rows: int = 1, *, tokens: int = 0, usd: float = 0.0) -> None:
-        """Rows were finished, with that many tokens, for so many dollars."""
+    def advance(self, rows: int = 1, *, tokens: int | None = 0, usd: float = 0.0) -> None:
+        """Rows were finished, with that many tokens (None: not known), for so many dollars."""
 
     def end(self) -> None:
         """The part begun last is over."""
@@ -28,6 +28,6 @@ class Silent:
 
     def begin(self, what: str, total: int, done: int = 0) -> None: ...
 
-    def advance(self, rows: int = 1, *, tokens: int = 0, usd: float = 0.0) -> None: ...
+    def advance(self, rows: int = 1, *, tokens: int | None = 0, usd: float = 0.0) -> None: ...
 
     def end(self) -> None: ...

@@ -58,7 +58,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Canonical key of its answer, equal answers having equal keys; None where there is no answer."""
     truncated: bool = False
     """Cut off at the token limit."""
-    tokens: int = 0
+    tokens: int | None = None
+    """Tokens generated; None where not known."""
     score: float | None = None
     """What a verifier thinks of it, higher being better; given for all rows or for none."""
     sound: Literal["yes", "no", "none"] | None = None
@@ -99,6 +100,7 @@ class Outcomes:
     """Per response: a 64-bit name of its answer, or `NO_VOTE`."""
     truncated: Bools
     tokens: npt.NDArray[np.int32]
+    """Per response; -1 where not known."""
     scores: Floats | None = None
     sound: npt.NDArray[np.int8] | None = None
     """Per response `SOUND`, `UNSOUND`, `NO_EQUATION` or `UNCHECKED`; None where none was looked at."""
@@ -226,7 +228,7 @@ class _Columns:
     def add(self, owner: int, row: Row) -> None:
         self.owner.append(owner)
         self.draw.append(row.index)
-        self.tokens.append(row.tokens)
+        self.tokens.append(-1 if row.tokens is None else row.tokens)
         self.correct.append(-1 if row.correct is None else row.correct)
         self.truncated.append(row.truncated)
         self.votes.append(NO_VOTE if row.vote is None else vote_name(row.vote))

@@ -36,6 +36,8 @@ class Series:
     note: str | None = None
     missing: str = ""
     """Why a problem has no value, in the words of a note that ends in how many have none."""
+    counted: Ints | None = None
+    """Responses of each problem that go into its value, where these may not be all."""
     sampled: bool = True
     """False where no response goes into the value, so that for exactly these problems it is certain."""
 
@@ -78,10 +80,21 @@ def series(outcomes: Outcomes, ks: Sequence[int], seed: int) -> Iterator[Series]
     ):
         count = outcomes.per_problem(column)
         yield Series(name, None, count / n, *Difficulty.fit(n, count).noise(1), 1 / typical)
-    tokens = outcomes.per_problem(outcomes.tokens) / n
-    around = np.add.reduceat((outcomes.tokens - np.repeat(tokens, n)) ** 2, outcomes.starts[:-1])
-    noise = np.divide(around, n * (n - 1), out=np.full(len(n), np.nan), where=n > 1)
-    yield Series("mean_tokens", None, tokens, noise, None)
+    yield _lengths(outcomes)
+
+
+def _lengths(outcomes: Outcomes) -> Series:
+    """Mean tokens, of the responses whose tokens are known."""
+    known = outcomes.tokens >= 0
+    n = outcomes.per_problem(known)
+    unknown = np.full(len(n), np.nan)
+    means = np.divide(
+        outcomes.per_problem(np.where(known, outcomes.tokens, 0)), n, out=unknown.copy(), where=n > 0
+    )
+    off = np.where(known, outcomes.tokens - np.repeat(means, outcomes.n), 0.0)
+    around = np.add.reduceat(off**2, outcomes.starts[:-1])
+    noise = np.divide(around, n * (n - 1), out=unknown, where=n > 1)
+    return Series("mean_tokens", None, means, noise, None, counted=n)
 
 
 def _passes(name: str, n: Ints, c: Ints, difficulty: Difficulty, ks: Sequence[int]) -> Iterator[Series]:

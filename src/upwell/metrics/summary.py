@@ -70,9 +70,12 @@ def _slices(outcomes: Outcomes, wanted: bool) -> Iterator[tuple[str | None, Bool
 
 def _metric(one: Series, outcomes: Outcomes, chosen: Bools, name: str | None, shared: list[str]) -> Metric:
     absent = int(np.count_nonzero(chosen & np.isnan(one.values)))
-    chosen = chosen & ~np.isnan(one.values)
-    count, samples = int(np.count_nonzero(chosen)), int(outcomes.n[chosen].sum())
+    there, chosen = int(outcomes.n[chosen].sum()), chosen & ~np.isnan(one.values)
+    count = int(np.count_nonzero(chosen))
+    samples = int((outcomes.n if one.counted is None else one.counted)[chosen].sum())
     left_out = f"{one.missing}: {absent}" if one.missing and absent else None
+    if one.counted is not None and samples < there:
+        left_out = f"responses left out, of unknown length: {there - samples}"
     note = _join(one.note, left_out, *shared)
     if not count:
         return Metric(name=one.name, k=one.k, value=None, problems=0, samples=0, slice=name, note=note)

@@ -79,13 +79,12 @@ def alike(one: Request, other: Request) -> bool:
 
 def reply_of(item: Item, choice: Choice, call: Usage, *, seeded: bool) -> Reply:
     """A choice as a reply. `call` is what it carries of its call: prompt tokens."""
-    tokens = choice.tokens or 0
     if choice.finish == "filtered":
         took = Usage(
             calls=1,
             prompt_tokens=call.prompt_tokens,
             cached_tokens=call.cached_tokens,
-            completion_tokens=tokens,
+            completion_tokens=choice.tokens or 0,
         )
         return Reply(
             key=item.request.key, error="the server's content filter cut it off", wasted=item.wasted + took
@@ -94,7 +93,7 @@ def reply_of(item: Item, choice: Choice, call: Usage, *, seeded: bool) -> Reply:
         key=item.request.key,
         text=choice.text,
         finish=choice.finish,
-        tokens=tokens,
+        tokens=choice.tokens,
         prompt_tokens=call.prompt_tokens,
         cached_tokens=call.cached_tokens,
         logprob=choice.logprob,

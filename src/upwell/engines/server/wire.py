@@ -189,7 +189,7 @@ class _Details(msgspec.Struct):
 
 class _Usage(msgspec.Struct):
     prompt_tokens: _Count = 0
-    completion_tokens: _Count | None = 0
+    completion_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
 
 
@@ -231,9 +231,11 @@ def parse(payload: bytes, choices: int = 1, *, dialect: str = "openai") -> Answe
             raise Malformed(f"a choice ended by `{choice.finish_reason[:40]}`", usage)
         if choice.text is None and choice.message is None:
             raise Malformed("a choice without a text", usage)
-    told = found.usage is not None and found.usage.completion_tokens is not None
+    total = found.usage.completion_tokens if found.usage is not None else None
+    if not total and any(map(_text, found.choices)):
+        total = None  # some servers say 0 for "not counted"
     first_only = dialect == "llamacpp" and len(found.choices) > 1
-    counts = _tokens(found.choices, usage.completion_tokens if told else None, first_only)
+    counts = _tokens(found.choices, total, first_only)
     if first_only:
         usage = msgspec.structs.replace(usage, completion_tokens=sum(tokens or 0 for tokens in counts))
     kept: dict[int, Choice] = {}

@@ -215,7 +215,7 @@ def _judgement(reply: Reply, question: Question, usd: float | None) -> Judgement
         correct=vote.correct,
         points=vote.points,
         finish=reply.finish,
-        tokens=reply.tokens,
+        tokens=reply.tokens or 0,
         prompt_tokens=reply.prompt_tokens or None,
         usd=usd,
     )
