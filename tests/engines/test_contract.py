@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import tempfile
 import threading
 import time
@@ -126,8 +125,11 @@ def _llamacpp(folder: Path) -> Engine:
 def _replicated(_: Path) -> Engine:
     from upwell.engines.ray import RayEngine
 
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where workers find this module
-    return RayEngine(_quick_babble, identity="scripted", address="local", replicas=2, cpus=0.5, ahead=SLOTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find this module
+        return RayEngine(
+            _quick_babble, identity="scripted", address="local", replicas=2, cpus=0.5, ahead=SLOTS
+        )
 
 
 def _quick_babble() -> ScriptedEngine:
