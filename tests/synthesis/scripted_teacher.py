@@ -34,7 +34,9 @@ def question(draw: random.Random) -> str:
 def _sections(asked: str, created: str, final: str, check: str = "It has one answer.") -> str:
     if "FINAL CREATED QUESTION" in asked:
         return f"CREATED QUESTION: {created}\nVERIFICATION AND MODIFICATION: {check}\nFINAL CREATED QUESTION: {final}"
-    heading = next(h for h in ("CREATED QUESTION", "NEW QUESTION", "REPHRASED QUESTION", "STATEMENT") if h in asked)
+    heading = next(
+        h for h in ("CREATED QUESTION", "NEW QUESTION", "REPHRASED QUESTION", "STATEMENT") if h in asked
+    )
     return f"{heading}: {final}"
 
 
@@ -44,7 +46,11 @@ def good_question(asked: str, draw: random.Random) -> str:
         seed, (name, _, thing, _, _) = _seed_of(asked), QUESTION.findall(asked)[-1]
         story = seed.partition(" How many")[0]
         total = asked.partition("Its answer: ")[2].partition("\n")[0]
-        said = f"{story} {name} has then {total} {thing}." if total else f"{story} What is the number of {thing} now?"
+        said = (
+            f"{story} {name} has then {total} {thing}."
+            if total
+            else f"{story} What is the number of {thing} now?"
+        )
     text = _sections(asked, question(draw), said)
     return draw.choice([text, re.sub(r"(?m)^([A-Z ]+):", r"**\1:**", text), "Here you are.\n" + text])
 
@@ -55,7 +61,9 @@ def _seed_of(asked: str) -> str:
 
 BAD_QUESTIONS: dict[str, Any] = {
     "missing section": lambda asked, draw: f"CREATED: {question(draw)}",
-    "repeated section": lambda asked, draw: good_question(asked, draw) + "\nFINAL CREATED QUESTION: Another one?",
+    "repeated section": lambda asked, draw: (
+        good_question(asked, draw) + "\nFINAL CREATED QUESTION: Another one?"
+    ),
     "several answers": lambda asked, draw: _sections(
         asked, question(draw), question(draw).replace("?", ", and how many bags did they buy?")
     ),
@@ -79,7 +87,10 @@ def solved(asked: str) -> tuple[str, int]:
     if "x" not in (a, b, c):
         a, b, c = int(a), int(b), int(c)
         total = a + b * c
-        return f"{b} bags of {c} are {b} * {c} = {b * c}.\nTogether with {a} that is {a} + {b * c} = {total}.", total
+        return (
+            f"{b} bags of {c} are {b} * {c} = {b * c}.\nTogether with {a} that is {a} + {b * c} = {total}.",
+            total,
+        )
     total = int(TOTAL.findall(asked)[-1])
     if a == "x":
         x = total - int(b) * int(c)
@@ -96,9 +107,13 @@ def good_solution(asked: str, draw: random.Random) -> str:
 
 BAD_SOLUTIONS: dict[str, Any] = {
     "missing section": lambda asked, draw: solved(asked)[0],
-    "several answers": lambda asked, draw: f"SOLUTION: {solved(asked)[0]}\nFINAL ANSWER: {solved(asked)[1]} and 7",
+    "several answers": lambda asked, draw: (
+        f"SOLUTION: {solved(asked)[0]}\nFINAL ANSWER: {solved(asked)[1]} and 7"
+    ),
     "not a number": lambda asked, draw: f"SOLUTION: {solved(asked)[0]}\nFINAL ANSWER: a great many",
-    "contradicts itself": lambda asked, draw: f"SOLUTION: {solved(asked)[0]}\nFINAL ANSWER: {solved(asked)[1] + 1}",
+    "contradicts itself": lambda asked, draw: (
+        f"SOLUTION: {solved(asked)[0]}\nFINAL ANSWER: {solved(asked)[1] + 1}"
+    ),
     "cut off": lambda asked, draw: Reply(key="", text="SOLUTION: well, 1 + 1", finish="length", tokens=400),
 }
 
@@ -115,7 +130,13 @@ def seeds(count: int) -> list[dict[str, str]]:
     draw = random.Random(7)
     asked = [question(draw) for _ in range(count)]
     return [
-        {"id": f"s{at}", "question": text, "answer": str(solved(text)[1]), "level": "2", "subject": "shopping"}
+        {
+            "id": f"s{at}",
+            "question": text,
+            "answer": str(solved(text)[1]),
+            "level": "2",
+            "subject": "shopping",
+        }
         for at, text in enumerate(asked)
     ]
 

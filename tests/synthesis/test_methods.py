@@ -118,9 +118,7 @@ def test_a_consensus_is_believed_and_its_share_recorded(seed_file: str, tmp_path
     assert len(got.replies) == 4
     split = one(seed_file, tmp_path / "b", Voices(4, 5, 6), solutions=3, keep="consensus")
     assert isinstance(split, Reject) and (split.step, split.reason) == ("consensus", "no consensus")
-    tie = one(
-        seed_file, tmp_path / "c", Voices(4, 4, 5, 5), solutions=4, keep="consensus", consensus=0.4
-    )
+    tie = one(seed_file, tmp_path / "c", Voices(4, 4, 5, 5), solutions=4, keep="consensus", consensus=0.4)
     assert isinstance(tie, Reject) and tie.reason == "no consensus"
     with pytest.raises(UsageError, match="needs several"):
         one(seed_file, tmp_path / "d", Voices(4), keep="consensus")
@@ -269,7 +267,10 @@ def test_nothing_that_a_teacher_says_takes_long(text: str) -> None:
         with pytest.raises(TurnedDown):
             solution_of(reply(wanted), numeric=True)
         with pytest.raises(TurnedDown):
-            run_through("What is it?", f"CREATED QUESTION: a\nVERIFICATION AND MODIFICATION: b\nFINAL CREATED QUESTION: {wanted}")
+            run_through(
+                "What is it?",
+                f"CREATED QUESTION: a\nVERIFICATION AND MODIFICATION: b\nFINAL CREATED QUESTION: {wanted}",
+            )
     assert time.process_time() - start < 2.0
 
 
@@ -279,6 +280,8 @@ def test_the_faults_are_spread_over_the_reasons() -> None:
         from upwell.engines.base import Request, Sampling
 
         prompt = "Given question:\nx\n\nFINAL CREATED QUESTION" if index % 2 else "SOLUTION:"
-        teacher.say(Request(key=str(index), prompt=prompt, seed=index, add_special_tokens=True, sampling=Sampling()))
+        teacher.say(
+            Request(key=str(index), prompt=prompt, seed=index, add_special_tokens=True, sampling=Sampling())
+        )
     assert set(Counter(teacher.faults.values())) == set(BAD_QUESTIONS) | set(BAD_SOLUTIONS)
     assert QUESTION.search("Ann has 12 apples and buys 3 bags of 4 more")

@@ -41,14 +41,14 @@ def ancestry(run: str | os.PathLike[str], key: str) -> Iterator[Ancestor]:
     seen, wanted, depth, found = {key}, [key], 0, 0
     while wanted and found < _MOST:
         named: dict[str, None] = {}
-        left = set(wanted)
-        for path in runs:
-            here = list(_rows(path, left))
-            for table, row in here:
-                yield Ancestor(depth, path, table, row)
-                named.update(dict.fromkeys(name for name in _names(row) if name not in seen))
-            found += len(here)
-            left -= {row["key"] for _, row in here}
+        told: set[tuple[str, str]] = set()
+        for path in runs:  # all of them: a run keeps copies of its seeds, which do not say how these were made
+            for table, row in _rows(path, set(wanted)):
+                if (table, row["key"]) not in told:
+                    told.add((table, row["key"]))
+                    yield Ancestor(depth, path, table, row)
+                    named.update(dict.fromkeys(name for name in _names(row) if name not in seen))
+        found += len(told)
         if depth == 0 and not found:
             raise UsageError(f"no row `{key}` in `{run}`", f"the keys of its rows: head -c 300 {run}/*.jsonl")
         seen.update(named)
