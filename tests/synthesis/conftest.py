@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from scripted_teacher import seeds
 
 

@@ -1,7 +1,7 @@
 """A teacher that is sometimes good and sometimes bad, in the ways that real ones are; also as the `upwell` command.
 
-What it says follows from the request's seed. `BAD_QUESTIONS` and `BAD_SOLUTIONS` say for each fault the reason with which
-a reply has to be turned down.
+What it says follows from the request's seed. `BAD_QUESTIONS` and `BAD_SOLUTIONS` say for each fault the reason with
+which a reply has to be turned down.
 
 As a command (`python scripted_teacher.py synthesize ...`): SCRIPT_PAUSE, seconds per reply at most; SCRIPT_LOG, a file
 that gets a line for every call; SCRIPT_FAIL, a share of calls that fail.
@@ -14,6 +14,7 @@ import random
 import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from upwell.engines.base import Reply, Request
@@ -92,10 +93,7 @@ def solved(asked: str) -> tuple[str, int]:
             total,
         )
     total = int(TOTAL.findall(asked)[-1])
-    if a == "x":
-        x = total - int(b) * int(c)
-    else:
-        x = (total - int(a)) // int(b if c == "x" else c)
+    x = total - int(b) * int(c) if a == "x" else (total - int(a)) // int(b if c == "x" else c)
     return f"Working backwards from {total}:\nx = {x}", x
 
 
@@ -142,7 +140,7 @@ def seeds(count: int) -> list[dict[str, str]]:
 
 
 class Teacher:
-    """Answers requests; `bad` is the share of replies that have a fault, and `faults` says which fault each call had."""
+    """Answers requests; `bad` is the share of replies with a fault, and `faults` says which fault each call had."""
 
     def __init__(self, bad: float = 0.3, identity: str = "scripted-teacher") -> None:
         self.bad = bad
@@ -180,7 +178,7 @@ def main() -> None:
 
     teacher = Teacher(bad=0.3)
     pause, fail = float(os.environ.get("SCRIPT_PAUSE", "0")), float(os.environ.get("SCRIPT_FAIL", "0"))
-    log = open(os.environ["SCRIPT_LOG"], "a", buffering=1) if "SCRIPT_LOG" in os.environ else None
+    log = Path(os.environ["SCRIPT_LOG"]) if "SCRIPT_LOG" in os.environ else None
     at_once = teacher.say
 
     def slowly(request: Request) -> str | Reply:
@@ -188,7 +186,8 @@ def main() -> None:
         if random.random() < fail:
             raise ConnectionError("the server hung up")
         if log is not None:
-            log.write(request.key + "\n")
+            with log.open("a") as file:
+                file.write(request.key + "\n")
         return at_once(request)
 
     made = stages.synthesize

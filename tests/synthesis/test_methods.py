@@ -248,16 +248,16 @@ def test_final_answers_that_are_no_number(final: str, reason: str) -> None:
 
 
 def test_a_formula_is_an_answer_where_any_is() -> None:
-    solution, answer = solution_of(
-        reply("SOLUTION: so \\boxed{\\frac{1}{2}}\nFINAL ANSWER: $0.5$"), numeric=False
-    )
+    _, answer = solution_of(reply("SOLUTION: so \\boxed{\\frac{1}{2}}\nFINAL ANSWER: $0.5$"), numeric=False)
     assert answer == "0.5"
     with pytest.raises(TurnedDown, match="contradicts itself"):
         solution_of(reply("SOLUTION: so \\boxed{x+1}\nFINAL ANSWER: $x+2$"), numeric=False)
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 200_000, "SOLUTION:" * 50_000, " " * 500_000 + "x", "?" * 300_000, "and how many " * 40_000, "*#>" * 100_000]
+    "text",
+    ["(" * 200_000, "SOLUTION:" * 50_000, " " * 500_000 + "x", "?" * 300_000, "and how many " * 40_000,
+     "*#>" * 100_000],
 )  # fmt: skip
 def test_nothing_that_a_teacher_says_takes_long(text: str) -> None:
     import time
