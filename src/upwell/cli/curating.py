@@ -32,7 +32,7 @@ def curate(*inputs: str, settings: Annotated[CurateSettings, Flags]) -> int:
         return 1
     _yields(summary)
     _print(f"run: {path}")
-    return 1 if summary["counts"]["failed"] else 0
+    return 0 if summary["counts"]["examples"] and not summary["counts"]["failed"] else 1
 
 
 def export(run: str, /, settings: Annotated[ExportSettings, Flags]) -> int:

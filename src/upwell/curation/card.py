@@ -119,7 +119,8 @@ def _ladder(rungs: list[dict[str, Any]], summary: Mapping[str, Any]) -> str:
 
 def _columns(run: Run) -> str:
     return (
-        "## Columns\n\n`prompt` and `completion` are what to train on; the end-of-sequence token is the trainer's to add. "
+        "## Columns\n\n`prompt` and `completion` are what to train on; the end-of-sequence token is the trainer's "
+        "to add. "
         "`question` and `answer` are the problem without its template. `problem` and `lineage` are keys of what an "
         "example was made from. `rung` is the smallest rung that holds it."
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from upwell.errors import UsageError
 from upwell.prompts import Template
 from upwell.records import Draft, Example
+
+if TYPE_CHECKING:
+    from upwell.engines.checkpoints import Checkpoint
 
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _HASHES = re.compile(r"\n*####[^\n]*\s*\Z")
@@ -78,20 +82,49 @@ def pieces(text: str) -> int:
     return len(_PIECE.findall(text))
 
 
-def counted(
-    texts: Iterable[str], tokenizer: Any, advance: Callable[[int], None] = lambda rows: None
-) -> Iterator[int]:
-    """Tokens of each text, by the tokenizer where there is one, else `pieces`."""
+Count = Callable[[list[str]], Iterable[int]]
+"""How many tokens each of some texts has."""
+
+
+def count_pieces(texts: list[str]) -> Iterable[int]:
+    """`pieces` of each text."""
+    return map(pieces, texts)
+
+
+def counter_of(checkpoint: Checkpoint) -> Count:
+    """How a checkpoint's tokenizer counts, without special tokens.
+
+    Raises:
+        MissingExtra, UsageError: The tokenizer is not to be had.
+    """
+    file = checkpoint.folder / "tokenizer.json"
+    if importlib.util.find_spec("tokenizers") is not None and file.is_file():
+        from tokenizers import (
+            Tokenizer,  # a tenth of a second; transformers takes several, for the same counts
+        )
+
+        try:
+            fast = Tokenizer.from_file(str(file))
+        except Exception as error:  # noqa: BLE001  tokenizers raises a bare Exception for a broken file
+            raise UsageError(
+                f"the tokenizer `{file}` cannot be loaded: {error}", "download it again"
+            ) from None
+        return lambda texts: [len(one) for one in fast.encode_batch(texts, add_special_tokens=False)]
+    slow = checkpoint.tokenizer()
+    return lambda texts: map(len, slow(texts, add_special_tokens=False)["input_ids"])
+
+
+def counted(texts: Iterable[str], count: Count, advance: Callable[[int], None]) -> Iterator[int]:
+    """The tokens of each text; `advance` is told of every batch."""
     several = iter(texts)
     while batch := list(islice(several, _BATCH)):
-        if tokenizer is None:
-            yield from map(pieces, batch)
-        else:
-            yield from map(len, tokenizer(batch, add_special_tokens=False)["input_ids"])
+        yield from count(batch)
         advance(len(batch))
 
 
-def template_of(name: str, model: str | None, say: Callable[[str], None]) -> tuple[Template, Any]:
+def template_of(
+    name: str, model: str | None, say: Callable[[str], None]
+) -> tuple[Template, Checkpoint | None]:
     """The prompt template, and the checkpoint that `model` names.
 
     Raises:

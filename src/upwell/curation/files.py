@@ -166,10 +166,10 @@ class FileInput:
         there = list(columns(row))
         close = difflib.get_close_matches(column or field, there, n=1, cutoff=0.6)
         usual = [name for name in _USUAL.get(field, ()) if at(row, name.split(".")) is not ABSENT]
-        guess = (close or usual or ["COLUMN"])[0]
+        guess = [*close, *usual, "COLUMN"] if column else [*usual, *close, "COLUMN"]
         return UsageError(
             f"`{self._path}` has no column `{column or field}` for the {field}; its columns: {', '.join(there[:30])}",
-            f"--field {field}={guess}",
+            f"--field {field}={guess[0]}",
         )
 
 

@@ -74,8 +74,9 @@ def stratum(draft: Draft) -> int:
 def order(rows: Spool, seed: int) -> Positions:
     """Positions of the rows in the order of the ladder.
 
-    Of a stratum with n of N rows, the first m rows hold m * n / N, give or take one. Within a stratum the order is
-    random. Only the seed and the rows decide, not their order in the input.
+    Of a stratum with n of N rows, the first m rows hold m * n / N, give or take one; the largest strata also take up
+    what that leaves over or short in the others. Within a stratum the order is random. Only the seed and the rows
+    decide, not their order in the input.
     """
     strata = rows.column(stratum)
     draws = rows.column(lambda draft: digest64(seed, "ladder", draft.key))

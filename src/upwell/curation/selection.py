@@ -133,10 +133,12 @@ def resampled(
         weights = lengths**power
         drawn = len(lengths) if wanted is None else wanted
         expected = weights * (drawn / weights.sum())
-        ends = np.cumsum(expected)
+        # In a random order: in that of the input, a length that comes round in a period would be drawn always or never.
+        order = np.argsort(rows.column(lambda draft: digest64(seed, "resample", draft.key)))
+        ends = np.cumsum(expected[order])
         ends[-1] = drawn  # where rounding left it a hair beside
-        marks = np.floor(ends + share(seed, "resample"))
-        copies = np.diff(marks, prepend=0.0).astype(np.int64)
+        copies = np.empty(len(rows), np.int64)
+        copies[order] = np.diff(np.floor(ends + share(seed, "resample")), prepend=0.0)
         told["resampling"] = {
             "power": power,
             "rows": drawn,

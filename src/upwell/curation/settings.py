@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from upwell.errors import UsageError, check_ranges
+
+if TYPE_CHECKING:
+    from upwell.curation import contamination
 
 BALANCED = ("source", "level", "subject", "difficulty")
 FINAL = ("keep", "boxed", "hashes", "sentence")
@@ -45,6 +49,11 @@ class CurateSettings:
     """What near duplicates are judged by: row (question and solution), question, or solution."""
     against: tuple[str, ...] = ()
     """Reject rows that hold a question of these benchmarks' test splits: names with commas, or all that are here."""
+    bound: tuple[str, ...] = ()
+    """METHOD=SCORE: from which score on a method of --against finds a row (docs/decontamination.md); 2 turns it off.
+    Repeatable."""
+    workers: int | None = None
+    """Processes that look for duplicates and compare with --against; one per core by default."""
     audit: bool = False
     """Also write audit.html and audit.csv into the run: every row that --against found, beside what it was found in."""
     per_problem: int | None = None
@@ -82,6 +91,7 @@ class CurateSettings:
             ("min-words", self.min_words, self.min_words is None or self.min_words >= 1, "1 or more"),
             ("max-words", self.max_words, self.max_words is None or self.max_words >= 1, "1 or more"),
             ("near", self.near, self.near is None or 0.3 <= self.near < 1, "0.3 or more, below 1"),
+            ("workers", self.workers, self.workers is None or self.workers >= 1, "1 or more"),
             ("per-problem", self.per_problem, self.per_problem is None or self.per_problem >= 1, "1 or more"),
             (
                 "resample-rows",
@@ -98,7 +108,13 @@ class CurateSettings:
         _one_of("near-on", self.near_on, ("row", "question", "solution"))
         _one_of("ladder-by", self.ladder_by, ("rows", "tokens"))
         _one_of("final-answer", self.final_answer, FINAL)
-        self.balances(), self.weights(), self.power()  # a malformed one is told before anything is read
+        (
+            self.balances(),
+            self.weights(),
+            self.power(),
+            self.letters(),
+            self.bounds(),
+        )  # a malformed one is told before anything is read
         self._check_used()
 
     def _check_used(self) -> None:
@@ -107,6 +123,7 @@ class CurateSettings:
         for flag, idle, needs in (
             ("near-on", self.near_on != "row" and self.near is None, "--near"),
             ("audit", self.audit and not self.against, "--against"),
+            ("bound", bool(self.bound) and not self.against, "--against"),
             ("style", self.style != "auto" and not judged, "--require answer or agrees"),
             ("resample-rows", self.resample_rows is not None and self.resample is None, "--resample"),
             ("ladder-by", self.ladder_by != "rows" and self.ladder is None, "--ladder"),
@@ -126,6 +143,26 @@ class CurateSettings:
         for name in named:
             _one_of("require", name, REQUIREMENTS)
         return tuple(name for name in REQUIREMENTS if name in named)
+
+    def letters(self) -> tuple[str, float] | None:
+        """`script` as its name and the least share of letters; None without it.
+
+        Raises:
+            UsageError: No such script, or no share.
+        """
+        if self.script is None:
+            return None
+        from upwell.curation.steps import SCRIPT_SHARE, SCRIPTS
+
+        script, colon, given = self.script.lower().partition(":")
+        if script not in SCRIPTS:
+            raise UsageError(f"--script {self.script}: no such script", f"--script {'|'.join(SCRIPTS)}")
+        least = _number(given) if colon else SCRIPT_SHARE
+        if least is None or not 0 < least <= 1:
+            raise UsageError(
+                f"--script {self.script}: `{given}` is no share above 0, at most 1", f"--script {script}:0.9"
+            )
+        return script, least
 
     def balances(self) -> list[tuple[str, int | None]]:
         """`balance` as what is balanced and the most rows of each; None for as many as the smallest has.
@@ -179,6 +216,25 @@ class CurateSettings:
                 "--resample sentences",
             )
         return power
+
+    def bounds(self) -> contamination.Settings:
+        """What of `bound` is not at its default.
+
+        Raises:
+            UsageError: It is malformed.
+        """
+        from upwell.curation import contamination
+
+        methods = contamination.METHODS
+        found: dict[str, float] = {}
+        for entry in _listed(self.bound):
+            method, equals, given = entry.partition("=")
+            _one_of("bound", method, methods)
+            score = _number(given)
+            if not equals or score is None or score < 0:
+                raise UsageError(f"--bound takes METHOD=SCORE, not `{entry}`", f"--bound {method}=0.7")
+            found[method] = score
+        return contamination.Settings(**found)  # type: ignore[arg-type]
 
     def benchmarks(self) -> tuple[str, ...]:
         """The names of `against`."""

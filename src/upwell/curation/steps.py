@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from upwell.errors import UsageError
 from upwell.grading import RuleGrader, extract, soundness
 from upwell.problems.answers import last_boxed
 from upwell.records import Draft, Problem, Reject, Response
@@ -204,23 +203,3 @@ def agreeing(grader: RuleGrader, name: str) -> Step:
                 )
 
     return step
-
-
-def check_script(spec: str) -> tuple[str, float]:
-    """`latin` or `latin:0.8` as script and share.
-
-    Raises:
-        UsageError: No such script, or no share.
-    """
-    script, _, given = spec.partition(":")
-    try:
-        least = float(given) if given else SCRIPT_SHARE
-    except ValueError:
-        least = -1.0
-    if script.lower() not in SCRIPTS:
-        raise UsageError(f"--script {spec}: no such script", f"--script {'|'.join(SCRIPTS)}")
-    if not 0 < least <= 1:
-        raise UsageError(
-            f"--script {spec}: `{given}` is no share above 0, at most 1", f"--script {script}:0.9"
-        )
-    return script.lower(), least
