@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from upwell.engines.base import NOT_NOW_SECONDS, Reply, Request
+from upwell.problems import ProblemSet
+from upwell.synthesis.rejection import plan, rejection
+from upwell.synthesis.settings import SynthesisSettings
 
 
 def write_questions(path: Path, chances: list[float], levels: list[str] | None = None) -> Path:
@@ -22,6 +30,24 @@ def write_questions(path: Path, chances: list[float], levels: list[str] | None =
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+OPEN = "open"
+"""Level of questions that `hide_answers` takes the reference answer from: files have to have them."""
+
+
+def hide_answers() -> Callable[..., ProblemSet]:
+    """What loads questions, as if those of the level `OPEN` had no reference answer."""
+    load = plan.questions
+
+    def hidden(settings: SynthesisSettings, *, graded: bool) -> ProblemSet:
+        found = load(settings, graded=graded)
+        problems = tuple(
+            msgspec.structs.replace(one, answer="" if one.level == OPEN else one.answer) for one in found
+        )
+        return dataclasses.replace(found, problems=problems)
+
+    return hidden
 
 
 def is_right(seed: int, chance: float) -> bool:
@@ -44,7 +70,7 @@ class Crowd:
         flight: Requests in flight at most.
         seed: Of the order of replies.
         threads: Whether the source is pulled in a thread of its own, as some engines do.
-        ahead: Pulled at once at most before replies are given.
+        note: Told of each request as it goes out: from then on it is paid for.
     """
 
     identity = "crowd"
@@ -56,12 +82,11 @@ class Crowd:
         flight: int = 32,
         seed: int = 0,
         threads: bool = False,
+        note: Callable[[Request], object] = lambda request: None,
     ) -> None:
         self.asked: list[Request] = []
-        self.idle = 0
-        self.most = 0
         self._say, self._flight, self._threads = say, flight, threads
-        self._draw = random.Random(seed)
+        self._draw, self._note = random.Random(seed), note
 
     @property
     def keys(self) -> list[str]:
@@ -76,12 +101,11 @@ class Crowd:
                 if request is None:
                     break
                 self.asked.append(request)
+                self._note(request)
                 out.append(request)
-            self.most = max(self.most, len(out))
             if not out:
                 if dry:
                     return
-                self.idle += 1
                 time.sleep(NOT_NOW_SECONDS)
                 continue
             for _ in range(self._draw.randint(1, len(out))):
@@ -107,3 +131,23 @@ class Crowd:
         if isinstance(made, Reply):
             return made
         return Reply(key=request.key, text=made, tokens=len(made.split()), prompt_tokens=7)
+
+
+def main() -> None:
+    """`python rejection_teacher.py SETTINGS LOG PAUSE`: a run with a slow crowd that notes each call in a file."""
+    plan.questions = hide_answers()
+    settings, log, pause = SynthesisSettings(**json.loads(sys.argv[1])), sys.argv[2], float(sys.argv[3])
+    calls = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def slowly(request: Request) -> str:
+        time.sleep(random.random() * pause)
+        return said(request)
+
+    def note(request: Request) -> None:
+        os.write(calls, f"{request.key}\n".encode())
+
+    rejection(settings, engine=Crowd(slowly, seed=os.getpid(), threads=True, note=note))
+
+
+if __name__ == "__main__":
+    main()

@@ -45,8 +45,10 @@ class Asker:
         self._check = check
         self._again: deque[tuple[int, int]] = deque(ledger.owed())
         self._round: deque[tuple[int, int]] = deque()
-        self._barren = -1
-        """State of the ledger in which nothing was to be asked."""
+        self._guessed = False
+        """Whether the round is of what is likely, not of what is certain: then each reply may change it."""
+        self._as_of = -1
+        """State of the ledger that the round was made for."""
         self._prior = (0.5, 0.5)
         self._fitted = 0
 
@@ -63,23 +65,25 @@ class Asker:
                     return self._request(question, index)
             if not ledger.open:
                 raise StopIteration
-            if not self._round and self._barren != ledger.changes:
-                self._round.extend(self._needed())
-                self._barren = -1 if self._round else ledger.changes
-            while self._round:
-                question, many = self._round.popleft()
-                if ledger.state[question] != OPEN or ledger.asked[question] >= ledger.limit[question]:
-                    continue
-                if many > 1:
-                    self._round.appendleft((question, many - 1))
-                return self._request(question, ledger.ask(question))
-            return None
+            while True:
+                if self._as_of != ledger.changes if self._guessed else not self._round:
+                    self._as_of = ledger.changes
+                    self._round = self._needed()
+                while self._round:
+                    question, many = self._round.popleft()
+                    if ledger.state[question] != OPEN or ledger.asked[question] >= ledger.limit[question]:
+                        continue
+                    if many > 1:
+                        self._round.appendleft((question, many - 1))
+                    return self._request(question, ledger.ask(question))
+                if self._guessed:
+                    return None
 
     def retry(self, question: int, index: int) -> None:
         """Ask for the draw once more; the caller holds the lock."""
         self._again.append((question, index))
 
-    def _needed(self) -> list[tuple[int, int]]:
+    def _needed(self) -> deque[tuple[int, int]]:
         """Questions with how many draws each is to get now, those with most before them first."""
         ledger = self._ledger
         self._refit()
@@ -87,11 +91,12 @@ class Asker:
         flight = ledger.asked - ledger.settled
         # Not one by one as replies come, but half of what may be in flight at once: they share the prompt.
         now = np.where(flight <= sure, sure, 0)
-        if not now.any():
+        self._guessed = not now.any()
+        if self._guessed:
             now = likely
         chosen = np.flatnonzero(now)
         chosen = chosen[np.argsort(-(likely + flight)[chosen], kind="stable")]
-        return [(int(question), int(now[question])) for question in chosen]
+        return deque((int(question), int(now[question])) for question in chosen)
 
     def _refit(self) -> None:
         """How chances are spread over questions, by all that is known."""

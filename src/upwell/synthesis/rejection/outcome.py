@@ -12,7 +12,6 @@ import numpy as np
 from upwell.engines.spending import Spent
 from upwell.measurement.spending import spending_of
 from upwell.measurement.summary import total_seconds
-from upwell.metrics import Outcomes, Slot, summarise
 from upwell.records import Draft, Reject, Response, Verdict
 from upwell.runs import Run
 from upwell.synthesis.rejection.ledger import (
@@ -159,6 +158,8 @@ class Outcome:
 
     def _metrics(self) -> list[Any]:
         """PassRatio and pass@k over all draws; not the rest, for which every answer would have to be compared."""
+        from upwell.metrics import Outcomes, Slot, summarise  # scipy.stats takes a second to load
+
         ledger = self._ledger
         n = ledger.settled - ledger.missing
         chosen = np.flatnonzero(n)
