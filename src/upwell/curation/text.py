@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+import zlib
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -53,8 +54,7 @@ def read(text: str) -> Reading:
     reading = Reading([], [], [])
     words, masked, skeleton = reading.words, reading.masked, reading.skeleton
     count: int | None = None  # value of the number words just before
-    for token in _TOKEN.findall(fold(text)):
-        word, mask, shape, value = _kind(token)
+    for word, mask, shape, value in map(_kind, _TOKEN.findall(fold(text))):
         if mask == NUMBER:
             if value and count and (joined := _joined(count, value)):
                 count, words[-1] = joined, str(joined)
@@ -78,26 +78,30 @@ def read(text: str) -> Reading:
 
 
 def fold(text: str) -> str:
-    """The text in compatibility form without accents, invisible characters, figures' code and contractions."""
+    """The text in compatibility form without accents, invisible characters, contractions and the code of figures."""
     if not text.isascii():
         # Marks go first: ordering a long run of them takes time quadratic in its length (20 s for 100,000).
         marks = _marks()
         text = marks.sub("", unicodedata.normalize("NFKD", marks.sub("", text)))
         text = _SIGN.sub(lambda match: _SIGNS[match[0]], text)
     if "[asy]" in text:
-        text = _without_figures(text)
+        text = _figures_named(text)
     if "\\" in text or "{,}" in text:
         text = text.replace("{,}", ",").replace("\\!", "")
     if "'" in text:
+        text = text.replace("n't", " not").replace("N'T", " not")
         text = _SHORT.sub(lambda match: _LONG[match[1].lower()], text)
     return text
 
 
-def _without_figures(text: str) -> str:
-    """Without the source of Asymptote drawings, which says little and is long."""
+def _figures_named(text: str) -> str:
+    """With the source of each Asymptote drawing replaced by one word, the same for drawings that differ in numbers
+    only: it is long and says little, but may be all that tells two questions apart."""
     kept, at = [], 0
     while (begin := text.find("[asy]", at)) >= 0 and (end := text.find("[/asy]", begin)) >= 0:
-        kept += [text[at:begin], " figure "]
+        form = _UNSAID.sub("", text[begin:end]).encode(errors="replace")
+        letters = f"{zlib.crc32(form):08x}".translate(_LETTERS)
+        kept += [text[at:begin], f" figure{letters} "]
         at = end + 6
     return "".join([*kept, text[at:]])
 
@@ -157,12 +161,12 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 """Tokens of bounded length, so that none can fill the cache. A hyphen in front of a letter joins words."""
+_UNSAID = re.compile(r"[\s\d.]+")
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 _SPACE = re.compile(r"\s+|\\(?=%)")
 _FRACTION = re.compile(r"\\[dt]?frac(?:\{(\d+)\}|(\d))(?:\{(\d+)\}|(\d))")
-_SHORT = re.compile(r"(?<=[a-z])(n't|'(?:s|re|ll|ve|m|d))(?![a-z])", re.IGNORECASE)
-_LONG = {
-    "n't": " not", "'s": "", "'re": " are", "'ll": " will", "'ve": " have", "'m": " am", "'d": " would",
-}  # fmt: skip
+_SHORT = re.compile(r"'([sSmMdD]|[rR][eE]|[lL]{2}|[vV][eE])(?![^\W\d_])")
+_LONG = {"s": "", "re": " are", "ll": " will", "ve": " have", "m": " am", "d": " would"}
 _SIGNS = {
     "\u2019": "'", "\u2212": "-", "\u2010": "-", "\u2013": "-", "\u00d7": "*", "\u22c5": "*", "\u00b7": "*",
     "\u2217": "*", "\u00f7": "/", "\u2044": "/", "\u2264": "<", "\u2265": ">", "\u03c0": " pi ",

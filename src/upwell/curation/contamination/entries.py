@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +16,7 @@ from upwell.records import Problem
 
 Field = Literal["question", "solution"]
 Ids = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 LONGEST = 2000
@@ -35,6 +35,7 @@ class Vocabulary:
         Args:
             readings: The benchmark questions; they also say how common each word is.
         """
+        self._present = np.zeros(0, np.bool_)
         self.ids: dict[str, int] = {word: number for number, word in enumerate((NUMBER, NAME, PERSON), 1)}
         seen: Counter[str] = Counter()
         for reading in readings:
@@ -53,11 +54,13 @@ class Vocabulary:
         """Number further words; their weight is the heaviest."""
         for word in words:
             self.ids.setdefault(word, len(self.ids) + 1)
+        if len(self._present) <= len(self.ids):
+            self._present = np.zeros(2 * len(self.ids) + 2, np.bool_)
 
     def view(self, words: Sequence[str]) -> Ids:
         """Words as numbers."""
         get = self.ids.get
-        return np.fromiter((get(word, UNKNOWN) for word in words), np.int32, len(words))
+        return np.array([get(word, UNKNOWN) for word in words], np.int32)
 
     def weigh(self, view: Ids) -> Floats:
         """The weight of each word, in bits; words that no benchmark question has weigh most."""
@@ -66,6 +69,13 @@ class Vocabulary:
     def is_symbol(self, view: Ids) -> npt.NDArray[np.bool_]:
         """Which words are numbers, operators or variables."""
         return self._symbols[self._known(view)]
+
+    def among(self, view: Ids, other: Ids) -> npt.NDArray[np.bool_]:
+        """Which words are also anywhere in another text."""
+        self._present[other] = True
+        found = self._present[view]
+        self._present[other] = False
+        return found
 
     def _known(self, view: Ids) -> Ids:
         return np.where(view < len(self._weights), view, UNKNOWN)
@@ -89,36 +99,48 @@ class Views:
 
 
 class Bag:
-    """What a text says in no order: its words without names, pieces of its formulas, and its numbers."""
+    """What a text says in no order: its numbers, its words without names, and pieces of its formulas."""
 
     def __init__(self, views: Views, vocabulary: Vocabulary) -> None:
-        number, name, person = (vocabulary.ids[mask] for mask in (NUMBER, NAME, PERSON))
-        weights, symbols = vocabulary.weigh(views.words), vocabulary.is_symbol(views.words)
-        prose = ~symbols & ~np.isin(views.skeleton, (number, name, person))
-        # Unknown words are told apart by their places: they are like nothing, each for itself.
-        words = np.where(views.words > UNKNOWN, views.words.astype(np.int64), -1 - np.arange(len(views)))
-        self.weights: dict[int, float] = dict(
-            zip(words[prose].tolist(), weights[prose].tolist(), strict=True)
-        )
-        # Three words in a row, two of them symbols: a rewording leaves formulas as they are.
-        size = np.int64(len(vocabulary.ids) + 1)
-        piece = symbols[:-2].astype(np.int8) + symbols[1:-1] + symbols[2:] >= 2
-        names = ((views.words[:-2] * size + views.words[1:-1]) * size + views.words[2:] + size)[piece]
-        heft = (weights[:-2] + weights[1:-1] + weights[2:])[piece]
-        self.weights.update(zip(names.tolist(), heft.tolist(), strict=True))
-        self.total = sum(self.weights.values())
-        self.numbers = Counter(views.words[views.masked == number].tolist())
+        self._views, self._vocabulary = views, vocabulary
+        numbers = views.words[views.masked == vocabulary.ids[NUMBER]]
+        self._numbers = Counter(numbers.tolist())
+        self._weights: dict[int, float] = {}
 
-    def overlap(self, other: Bag) -> float:
-        """Weighted Dice overlap of the words and pieces, times the plain one of the numbers."""
-        shared = sum(weight for word, weight in self.weights.items() if word in other.weights)
-        both = self.total + other.total
-        numbers = self.numbers.total() + other.numbers.total()
-        same = sum(count for word, count in (self.numbers & other.numbers).items() if word > UNKNOWN)
-        return (2 * shared / both if both else 0.0) * (2 * same / numbers if numbers else 1.0)
+    def overlap(self, other: Bag, least: float = 0.0) -> float:
+        """Plain Dice overlap of the numbers times the weighted one of the rest; 0 where it is less than `least`."""
+        every = self._numbers.total() + other._numbers.total()
+        same = sum(count for number, count in (self._numbers & other._numbers).items() if number > UNKNOWN)
+        numbers = 2 * same / every if every else 1.0
+        if numbers < least:
+            return 0.0
+        ours, theirs = self.weights, other.weights
+        shared = sum(weight for what, weight in theirs.items() if what in ours)
+        both = sum(ours.values()) + sum(theirs.values())
+        return numbers * 2 * shared / both if both else 0.0
+
+    @property
+    def weights(self) -> dict[int, float]:
+        """The words and pieces with their weights."""
+        if not self._weights:
+            views, vocabulary = self._views, self._vocabulary
+            words = views.words.astype(np.int64)
+            weights, symbols = vocabulary.weigh(views.words), vocabulary.is_symbol(views.words)
+            hidden = np.isin(views.skeleton, [vocabulary.ids[mask] for mask in (NUMBER, NAME, PERSON)])
+            # An unknown word is like nothing else: each gets a name of its own.
+            named = np.where(words > UNKNOWN, words, -1 - np.arange(len(words)))
+            prose = ~symbols & ~hidden
+            # Three words in a row, two of them symbols: a rewording leaves formulas as they are.
+            size = np.int64(len(vocabulary.ids) + 1)
+            piece = symbols[:-2].astype(np.int8) + symbols[1:-1] + symbols[2:] >= 2
+            pieces = (words[:-2] * size + words[1:-1]) * size + words[2:] + size
+            heft = weights[:-2] + weights[1:-1] + weights[2:]
+            self._weights = dict(zip(named[prose].tolist(), weights[prose].tolist(), strict=True))
+            self._weights.update(zip(pieces[piece].tolist(), heft[piece].tolist(), strict=True))
+        return self._weights
 
 
-@dataclass(slots=True)
+@dataclass
 class Entry:
     """A question or solution of a benchmark, ready to be compared with."""
 
@@ -129,77 +151,64 @@ class Entry:
     """Information of the form, see `Settings.bits`."""
     bits_with_numbers: float
     """The same, and that of its numbers."""
-    bag: Bag
-    places: dict[int, int] = dataclasses.field(default_factory=dict)
-    """Per word of the skeleton the bits of its positions, made at the first comparison."""
-
-    def common(self, skeleton: Ids) -> int:
-        """Words that both skeletons have in the same order: Hyyrö's bit-parallel longest common subsequence, one
-        addition of big integers per word of the other text."""
-        if not self.places:
-            for at, word in enumerate(self.views.skeleton.tolist()):
-                self.places[word] = self.places.get(word, 0) | 1 << at
-        size = len(self.views)
-        full = free = (1 << size) - 1
-        for word in skeleton.tolist():
-            if place := self.places.get(word):
-                used = free & place
-                free = ((free + used) | (free - used)) & full
-        return size - free.bit_count()
+    bag: Bag | None = None
+    """Made at the first comparison."""
 
 
 def entries(side: Field, texts: Sequence[tuple[Problem, Reading]], vocabulary: Vocabulary) -> list[Entry]:
     """Benchmark texts ready to be compared with."""
-    cut = [(problem, reading.cut(LONGEST)) for problem, reading in texts]
-    surprise = Surprise((problem.source, tuple(reading.skeleton)) for problem, reading in cut)
+    views = [Views.of(reading.cut(LONGEST), vocabulary) for _, reading in texts]
+    bits = information([problem.source for problem, _ in texts], [each.skeleton for each in views])
     number = vocabulary.ids[NUMBER]
     made = []
-    for problem, reading in cut:
-        views = Views.of(reading, vocabulary)
-        bits = surprise.bits(tuple(reading.skeleton))
-        numbers = float(vocabulary.weigh(views.words[views.masked == number]).sum())
-        made.append(Entry(problem.key, side, views, bits, bits + numbers, Bag(views, vocabulary)))
+    for (problem, _), view, form in zip(texts, views, bits.tolist(), strict=True):
+        numbers = float(vocabulary.weigh(view.words[view.masked == number]).sum())
+        made.append(Entry(problem.key, side, view, form, form + numbers))
     return made
 
 
-class Surprise:
-    """A model of word pairs that says how unexpected a form is to who has read all the others.
+def information(sources: Sequence[str], forms: Sequence[Ids]) -> Floats:
+    """How surprising the form of each text is to who has read all the others, in bits, under a model of word pairs.
 
     The plain sum of word weights will not do: in `Given that $x + y = 7$, evaluate $x^2 - y^2$` each word is common
-    and the order is the message, in `What is the greatest common divisor of 6 and 8?` rare words follow each other
-    as everywhere.
+    and their order is the message; in `What is the greatest common divisor of 6 and 8?` rare words follow each other
+    as they always do.
+
+    Args:
+        sources: The benchmark of each text. A form counts as often as the one benchmark has it that has it most often:
+            copies of a set under other names do not show that its problems are common.
+        forms: Skeletons as numbers above 0.
     """
-
-    def __init__(self, forms: Iterable[tuple[str, tuple[str, ...]]]) -> None:
-        """
-        Args:
-            forms: Benchmark and skeleton of each text. A form counts as often as the one benchmark has it that has it
-                most often: the copies of a set under other names are not evidence that its problems are common.
-        """
-        most: Counter[tuple[str, ...]] = Counter()
-        for (_, form), count in Counter(forms).items():
-            most[form] = max(most[form], count)
-        self._words: Counter[str] = Counter()
-        self._pairs: Counter[tuple[str, str]] = Counter()
-        for form, count in most.items():
-            for word in ("", *form):
-                self._words[word] += count
-            for pair in _pairs(form):
-                self._pairs[pair] += count
-        self._total = self._words.total() + len(self._words)
-
-    def bits(self, form: tuple[str, ...]) -> float:
-        """Information of a form that is one of those given, itself left out, in bits."""
-        own, own_pairs = Counter(("", *form)), Counter(_pairs(form))
-        bits = 0.0
-        for before, word in _pairs(form):
-            seen = self._words[before] - own[before]
-            trust = seen / (seen + _BACKOFF)
-            pair = (self._pairs[before, word] - own_pairs[before, word]) / seen if seen else 0.0
-            alone = (self._words[word] - own[word] + 0.5) / self._total
-            bits -= math.log2(max(trust * pair + (1 - trust) * alone, 0.1 * alone))
-        return bits
+    times: Counter[bytes] = Counter()
+    for (_, form), count in Counter(
+        (source, form.tobytes()) for source, form in zip(sources, forms, strict=True)
+    ).items():
+        times[form] = max(times[form], count)
+    number = {form: at for at, form in enumerate(times)}
+    distinct = [np.frombuffer(form, np.int32) for form in times]
+    if not distinct:
+        return np.zeros(0)
+    owner = np.repeat(np.arange(len(distinct)), [len(form) for form in distinct])
+    word = np.concatenate(distinct).astype(np.int64)
+    first = np.r_[True, owner[1:] != owner[:-1]]
+    before = np.where(first, 0, np.r_[0, word[:-1]])
+    weight = np.array(list(times.values()), np.float64)[owner]
+    size = int(word.max()) + 1
+    pairs, own_pairs = _counts(owner, before * size + word, weight)
+    words, own_words = _counts(owner, word, weight)
+    befores, own_befores = _counts(owner, before, weight)
+    seen = befores - own_befores
+    trust = seen / (seen + _BACKOFF)
+    alone = (words - own_words + 0.5) / (weight.sum() + size)
+    together = np.divide(pairs - own_pairs, seen, out=np.zeros(len(seen)), where=seen > 0)
+    surprise = -np.log2(np.maximum(trust * together + (1 - trust) * alone, 0.1 * alone))
+    bits = np.bincount(owner, surprise, len(distinct))
+    return np.array([bits[number[form.tobytes()]] for form in forms])
 
 
-def _pairs(form: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    return zip(("", *form), form, strict=False)
+def _counts(owner: Longs, what: Longs, weight: Floats) -> tuple[Floats, Floats]:
+    """For each place how often all texts together, and how often its own text once, have what is there."""
+    _, place = np.unique(what, return_inverse=True)
+    _, own = np.unique(owner * (int(place.max()) + 1) + place, return_inverse=True)
+    every, once = np.bincount(place, weight), np.bincount(own)
+    return np.asarray(every[place], np.float64), np.asarray(once[own], np.float64)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from upwell.curation.contamination.entries import Entry, Ids, Vocabulary
+from upwell.curation.contamination.entries import Entry, Ids, Longs, Vocabulary
 
 _COMMON = 0.02
 """Share of the benchmark texts from which a word or pair is too common to look anything up by."""
-
-Longs = npt.NDArray[np.int64]
 
 
 class Index:

@@ -16,7 +16,7 @@ from upwell.records import Problem
 Item = tuple[str, str, str]
 """Key, question and solution of a row; either text may be empty."""
 
-CANDIDATES = 4
+CANDIDATES = 8
 """Benchmark texts that one text of a row is compared with."""
 FAINT = 0.02
 """What stands for `Settings.nominate` where the nearest pair is asked for however far it is."""
@@ -124,16 +124,16 @@ class Judge:
                 scores = comparison.scores(side == "question", thorough)
                 if cosine:
                     scores["embedding"] = cosine
-                yield row, self._match(rows[row], side, comparison, scores)
+                method = self._method(comparison, scores)
+                if method is not None or thorough:
+                    yield row, _match(rows[row], side, comparison, scores, method)
 
-    def _match(self, row: Item, side: Field, comparison: Comparison, scores: Scores) -> Match:
-        counting = comparison.counting
-        method = next(
-            (m for m in METHODS if m in counting and scores.get(m, 0.0) >= self._settings.bound(m)), None
-        )
-        words = read(row[1] if side == "question" else row[2]).words[comparison.span][:_SHOWN]
-        entry = comparison.entry
-        return Match(row[0], method, entry.key, side, entry.field, scores, counting, " ".join(words))
+    def _method(self, comparison: Comparison, scores: Scores) -> str | None:
+        """The surest method that calls the row contaminated."""
+        for method in comparison.counting:
+            if scores.get(method, 0.0) >= self._settings.bound(method):
+                return method
+        return None
 
     def _rank(self, match: Match) -> tuple[int, float]:
         """Contaminated before clean, surer methods first; then by how near the scores come to their bounds."""
@@ -152,3 +152,9 @@ class _Shelf:
         self.same: dict[bytes, int] = {}
         for number, entry in enumerate(self.entries):
             self.same.setdefault(entry.views.words.tobytes(), number)
+
+
+def _match(row: Item, side: Field, comparison: Comparison, scores: Scores, method: str | None) -> Match:
+    words = read(row[1] if side == "question" else row[2]).words[comparison.span][:_SHOWN]
+    entry = comparison.entry
+    return Match(row[0], method, entry.key, side, entry.field, scores, comparison.counting, " ".join(words))

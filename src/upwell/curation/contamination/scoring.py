@@ -13,8 +13,6 @@ _SLACK, _SPARE = 1.25, 8
 """A text of up to this many times the words of the benchmark text, and so many more, is compared as a whole."""
 _MARGIN, _LITTLE = 1.05, 2
 """Of a longer text the nearest part of this many times as many words, and so many more."""
-_HOPELESS = 0.7
-"""Share of the benchmark's words in order under which the weighted alignment is not worked out."""
 _LEAST_N = 5
 """Words of an n-gram in the shortest texts."""
 _LITERAL = ("span", "ngram", "reworded", "embedding")
@@ -28,37 +26,54 @@ class Comparison:
         self.entry = entry
         self._views, self._vocabulary, self._settings = views, vocabulary, settings
         self._is_part = len(views) > int(len(entry.views) * _SLACK) + _SPARE
-        width = int(len(entry.views) * _MARGIN) + _LITTLE
         self._window = slice(0, len(views))
-        if self._is_part:
-            weights = vocabulary.weigh(views.skeleton)
-            self._window = _densest(views.skeleton, entry.views.skeleton, weights, width)
         self.span = slice(0, 0)
         """The words of the row that are the longest piece shared, once scored."""
-
-    @property
-    def counting(self) -> tuple[str, ...]:
-        """The methods whose score counts, the benchmark text saying enough for them."""
-        least = self._settings.bits
-        return tuple(
+        self.counting = tuple(
             method
             for method in METHODS
             if method == "exact"
-            or (self.entry.bits_with_numbers if method in _LITERAL else self.entry.bits) >= least
+            or (entry.bits_with_numbers if method in _LITERAL else entry.bits) >= settings.bits
         )
+        """The methods whose score counts, the benchmark text saying enough for them."""
 
     def scores(self, by_form: bool, thorough: bool) -> Scores:
         """All scores; without `by_form` only those where numbers stay, as solutions are full of the same forms.
 
-        Without `thorough`, what cannot count or is far from any bound is left out.
+        Without `thorough`, what cannot count or cannot reach its bound is left out: a few microseconds for most pairs,
+        where all scores of two questions take half a millisecond.
         """
-        exact = np.array_equal(self._views.words, self.entry.views.words)
-        scores = {"exact": float(exact)}
-        if len(self.counting) > 1 or thorough:
+        ours, theirs, settings = self._views, self.entry.views, self._settings
+        scores = {"exact": float(np.array_equal(ours.words, theirs.words))}
+        literal = thorough or (
+            "span" in self.counting
+            and self._shared(ours.words, theirs.words) >= min(settings.span, settings.ngram)
+        )
+        form = by_form and (
+            thorough
+            or (
+                "masked" in self.counting
+                and self._shared(ours.skeleton, theirs.skeleton) >= min(settings.masked, settings.renamed)
+            )
+        )
+        if self._is_part and self.entry.bits < 2 * settings.bits:
+            form = False  # many a longer text has a short form somewhere in it
+        if self._is_part and (literal or form):
+            width = int(len(theirs) * _MARGIN) + _LITTLE
+            weights = self._vocabulary.weigh(ours.skeleton)
+            self._window = _densest(ours.skeleton, theirs.skeleton, weights, width)
+        if literal:
             self._literal(scores)
-            if by_form:
-                self._by_form(scores, thorough)
+        if form:
+            self._form(scores)
+        if by_form and not self._is_part and (thorough or "reworded" in self.counting):
+            scores["reworded"] = self._reworded(0.0 if thorough else settings.reworded)
         return scores
+
+    def _shared(self, ours: Ids, theirs: Ids) -> float:
+        """Share of theirs that is anywhere in ours: no alignment can find more."""
+        weights = self._vocabulary.weigh(theirs)
+        return float(weights[self._vocabulary.among(theirs, ours)].sum() / weights.sum())
 
     def _literal(self, scores: Scores) -> None:
         ours, theirs = self._views.words[self._window], self.entry.views.words
@@ -77,16 +92,15 @@ class Comparison:
             edges[last + 1] -= 1
         scores["ngram"] = float(weights[np.cumsum(edges[:-1]) > 0].sum()) / total
 
-    def _by_form(self, scores: Scores, thorough: bool) -> None:
-        if not self._is_part:
-            scores["reworded"] = Bag(self._views, self._vocabulary).overlap(self.entry.bag)
-        elif self.entry.bits < 2 * self._settings.bits:
-            return  # many a longer text has a short form somewhere in it
-        skeleton = self._views.skeleton[self._window]
-        if thorough or self.entry.common(skeleton) >= _HOPELESS * len(self.entry.views):
-            masked = self._views.masked[self._window]
-            scores["masked"] = self._agreement(masked, self.entry.views.masked)
-            scores["renamed"] = self._agreement(skeleton, self.entry.views.skeleton)
+    def _form(self, scores: Scores) -> None:
+        skeleton, masked = self._views.skeleton[self._window], self._views.masked[self._window]
+        scores["masked"] = self._agreement(masked, self.entry.views.masked)
+        scores["renamed"] = self._agreement(skeleton, self.entry.views.skeleton)
+
+    def _reworded(self, least: float) -> float:
+        if self.entry.bag is None:
+            self.entry.bag = Bag(self.entry.views, self._vocabulary)
+        return Bag(self._views, self._vocabulary).overlap(self.entry.bag, least)
 
     def _agreement(self, ours: Ids, theirs: Ids) -> float:
         """Share of the text that both have in the same order."""

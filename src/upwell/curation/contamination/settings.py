@@ -16,15 +16,15 @@ class Settings:
 
     exact: float = 1.0
     """The same words, numbers and operators throughout (1 or 0)."""
-    span: float = 0.6
+    span: float = 0.75
     """Share of the benchmark text, by weight, that stands in the row in one piece, numbers and all."""
-    ngram: float = 0.6
+    ngram: float = 0.75
     """Share of the benchmark text, by weight, that stands in the row in pieces of at least `n` words."""
-    masked: float = 0.92
+    masked: float = 0.95
     """Share, by weight, in which both texts agree in order when numbers are masked."""
-    renamed: float = 0.9
+    renamed: float = 0.92
     """Share, by weight, in which both texts agree in order when numbers, names and he/she are masked."""
-    reworded: float = 0.68
+    reworded: float = 0.7
     """Weighted overlap of the words and numbers of both texts in any order."""
     embedding: float = 0.9
     """Cosine of the vectors; computed only where a function that makes vectors is given."""
