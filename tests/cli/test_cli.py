@@ -78,6 +78,23 @@ def test_help_names_every_verb_and_every_setting() -> None:
 
 
 @pytest.mark.parametrize(
+    ("verb", "own"),
+    [
+        ("sample", ["--problems", "--out", "--samples", "--stop"]),
+        ("measure", ["--problems", "--out", "--samples", "--style", "--plan"]),
+        ("grade", ["--style", "--out", "--also", "--score", "--judge", "--votes"]),
+    ],
+)
+def test_a_verbs_own_settings_come_before_those_of_any_model(verb: str, own: list[str]) -> None:
+    from upwell.engines.settings import EngineSettings
+
+    shown = re.findall(r"^│ (?:\* )?\s*(--[a-z-]+) ", upwell(verb, "--help").stdout, re.MULTILINE)
+    model = [f"--{name.replace('_', '-')}" for name in EngineSettings.__annotations__]
+    assert [flag for flag in shown if flag in own] == own
+    assert shown[-len(model) :] == model
+
+
+@pytest.mark.parametrize(
     ("arguments", "meant"),
     [
         (["mesure"], "measure"), (["measure", "--problms", "x"], "--problems"),

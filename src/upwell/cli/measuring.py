@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
+from upwell.cli.flags import Flags
 from upwell.measurement.settings import GradeSettings, MeasureSettings, SampleSettings
 
-Flags = Parameter(name="*")
 _AS_EVER = GradeSettings()
 
 
