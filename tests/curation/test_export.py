@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,22 @@ def test_a_hub_folder_opens_with_datasets_rung_by_rung(run: Run, tmp_path: Path)
     steps = "| solution | 49 | 48 | no solution 1 |"
     for said in ("| gsm8k | 16 | MIT |", steps, "compared with any benchmark", "server/1 \\| &lt;b>x&lt;/b>"):
         assert said in card, card
+
+
+@pytest.mark.skipif("UPWELL_DATA" not in os.environ, reason="needs the GSM8K train split under UPWELL_DATA")
+def test_the_papers_ladder_of_gsm8k_opens_with_datasets(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    run = curated("gsm8k/train", out=tmp_path / "run", ladder="7473x2^-5..0")
+    folder = exported(run, tmp_path / "hub", format="hub")
+    below: set[str] = set()
+    for rung, size in enumerate((234, 467, 934, 1868, 3736, 7473), 1):
+        found = datasets.load_dataset(
+            str(folder), f"rung-{rung}", split="train", cache_dir=str(tmp_path / "cache")
+        )
+        keys = set(found["key"])
+        assert len(found) == len(keys) == size and below < keys
+        below = keys
 
 
 def test_a_hub_folder_of_one_rung_has_no_more(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from test_inputs import curated, draft, examples, make_run
+from test_inputs import curated, draft, examples, jsonl, make_run
 
 from upwell.curation.curate import curate
 from upwell.curation.selection import sentences
@@ -31,7 +31,7 @@ def turned_down(run: Run) -> dict[str, tuple[str, str]]:
 
 
 def solved(key: str, solution: str, **changes: Any) -> Draft:
-    return draft(key, answer="72", solution=solution, question=f"Clips of {key}?", **changes)
+    return draft(key, **{"answer": "72", "solution": solution, "question": f"Clips of {key}?"} | changes)
 
 
 @pytest.mark.parametrize(
@@ -218,3 +218,97 @@ def test_settings_that_mean_nothing_are_refused(
         curated("nowhere", out=tmp_path / "out", **settings)
     assert says in error.value.message and hint in (error.value.hint or "")
     assert not (tmp_path / "out").exists()
+
+
+def words(seed: int, count: int = 60) -> str:
+    return " ".join(f"word{(seed * 7919 + n * n * 104729) % 5000}" for n in range(count))
+
+
+def test_of_duplicates_the_better_row_stays(tmp_path: Path) -> None:
+    text = words(1)
+    drafts = [
+        solved("first", f"{text} end.", question="Clips?"),
+        solved("agreed", f"{text}  End.", question="CLIPS?", agreement=0.9),
+        solved("cut", f"{text} and then", question="Clips?"),
+        solved("wrong", f"{text} 1 + 1 = 3.", question="Clips?"),
+        solved("other", words(2)),
+    ]
+    run = run_of(tmp_path, drafts)
+    assert set(examples(run)) == {"agreed", "cut", "wrong", "other"}
+    assert turned_down(run)["first"] == ("exact duplicates", "the same question and solution as: agreed")
+    near = curated(tmp_path / "in", out=tmp_path / "near", near=0.7)
+    assert set(examples(near)) == {"agreed", "other"}
+    step, reason = turned_down(near)["cut"]
+    assert step == "near duplicates" and reason.startswith("question and solution near those of: agreed (0.")
+    by_question = curated(tmp_path / "in", out=tmp_path / "question", near=0.9, near_on="question")
+    assert set(examples(by_question)) == {"agreed", "other"}
+
+
+QUESTION = (
+    "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. How many clips did "
+    "Natalia sell altogether in April and May?"
+)
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "gsm8k").mkdir(parents=True)
+    rows = [{"question": QUESTION, "answer": "48 + 24 = 72\n#### 72"}]
+    rows += [{"question": f"{words(n, 30)}?", "answer": f"#### {n}"} for n in range(3, 20)]
+    jsonl(tmp_path / "data" / "gsm8k" / "test.jsonl", rows)
+    monkeypatch.setenv("UPWELL_DATA", str(tmp_path / "data"))
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_rows_that_hold_a_test_question_go_and_say_which(tmp_path: Path) -> None:
+    drafts = [
+        draft("clean", question="How far is a train after 3 hours at 60 km/h?", solution="3 * 60 = 180 km."),
+        draft("copied", question=QUESTION, solution="It is 72."),
+        draft(
+            "changed", question=QUESTION.replace("48", "64").replace("Natalia", "Maria"), solution="It is 96."
+        ),
+        draft("inside", question="Solve it.", solution=f"The problem says: {QUESTION} So 72."),
+    ]
+    run = run_of(tmp_path, drafts, against=("gsm8k",), workers=1)
+    assert set(examples(run)) == {"clean"}
+    down = turned_down(run)
+    assert {step for step, _ in down.values()} == {"decontamination"}
+    assert down["copied"][1].startswith("exact: its question is near the question of gsm8k/test/")
+    assert "its solution is near the question of gsm8k/test/" in down["inside"][1]
+    assert run.summary is not None
+    told = run.summary["decontamination"]
+    assert told["benchmarks"] == {"gsm8k/test": 18} and told["rejected_for"] == {"gsm8k/test": 3}
+    assert not any("nothing was decontaminated" in note for note in run.summary["notes"])
+    assert {
+        "name": "gsm8k/test",
+        "digest": run.manifest["fingerprint"]["against"][0]["digest"],
+    } in run.manifest["inputs"]
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_against_all_says_which_benchmarks_are_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path, [solved("clean", SOLVED)], against=("all",), workers=1)
+    assert run.summary is not None
+    (note,) = [note for note in run.summary["notes"] if note.startswith("--against all")]
+    assert note.startswith("--against all: gsm8k; not here: math") and "olympiadbench" in note
+    monkeypatch.delenv("UPWELL_DATA")
+    with pytest.raises(UsageError, match="no benchmark's files") as error:
+        curated(tmp_path / "in", out=tmp_path / "none", against=("all",))
+    assert "UPWELL_DATA" in (error.value.hint or "")
+    with pytest.raises(UsageError, match="no problem set or file `gsm9k`"):
+        curated(tmp_path / "in", out=tmp_path / "none", against=("gsm9k",))
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_bounds_can_be_moved(tmp_path: Path) -> None:
+    drafts = [
+        draft(
+            "changed", question=QUESTION.replace("48", "64").replace("Natalia", "Maria"), solution="It is 96."
+        )
+    ]
+    off = tuple(f"{method}=2" for method in ("span", "ngram", "masked", "renamed", "reworded"))
+    assert len(examples(run_of(tmp_path, drafts, against=("gsm8k",), bound=off, workers=1))) == 1
+    with pytest.raises(UsageError, match="METHOD=SCORE"):
+        CurateSettings(out="x", against=("gsm8k",), bound=("ngram=lots",))

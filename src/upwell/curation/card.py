@@ -57,8 +57,10 @@ def _opening(run: Run, summary: Mapping[str, Any], rows: int) -> str:
     code = run.manifest.get("code", {})
     commit = f", commit {code['commit'][:12]}" if code.get("commit") else ""
     prompt = run.manifest.get("prompt", {})
+    total = summary.get("counts", {}).get("examples", rows)
+    whole = "" if rows == total else f" (of {total:,}, which the tables below are about)"
     return (
-        f"{rows:,} training examples for mathematics in prompt-completion form, curated by Upwell"
+        f"{rows:,} training examples{whole} for mathematics in prompt-completion form, curated by Upwell"
         f" {code.get('version', '')}{commit}. Prompt template: `{_line(prompt.get('name'))}`,"
         f" digest `{str(prompt.get('digest'))[:12]}`. Seed {run.manifest['settings'].get('seed')}."
     )
@@ -102,7 +104,17 @@ def _against(summary: Mapping[str, Any]) -> str:
     found = summary.get("decontamination")
     if not found:
         return "## Contamination\n\nNothing was compared with any benchmark."
-    return "## Contamination\n\n" + str(found)
+    rows = [
+        [name, f"{count:,}", f"{found['rejected_for'].get(name, 0):,}"]
+        for name, count in found["benchmarks"].items()
+    ]
+    bounds = ", ".join(f"{name} {value:g}" for name, value in found["bounds"].items())
+    return (
+        "## Contamination\n\nQuestions and solutions were compared with these test splits, and rows that hold one of "
+        "their problems, or one made from it, left out:\n\n"
+        + _table(["benchmark", "problems", "rows left out"], rows)
+        + f"\n\nBounds: {bounds}."
+    )
 
 
 def _ladder(rungs: list[dict[str, Any]], summary: Mapping[str, Any]) -> str:

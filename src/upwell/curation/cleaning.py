@@ -4,37 +4,100 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from upwell import problems
-from upwell.curation import contamination
+from upwell.curation import contamination, duplicates
 from upwell.curation.contamination import Match, Reference
-from upwell.curation.scratch import Spool, digest64
-from upwell.curation.steps import rejected
+from upwell.curation.scratch import Spool, digest64, repeated
+from upwell.curation.steps import OfAll, rejected, unended, unsound
 from upwell.errors import UsageError
+from upwell.measurement.watch import Watch
 from upwell.problems import ProblemSet
 from upwell.problems.benchmarks import data_folder
 from upwell.records import Draft, Reject
 
 TEST = "test"
 ALL = "all"
-STEP = "decontamination"
+EXACT, NEAR, STEP = "exact duplicates", "near duplicates", "decontamination"
 
 
-def exact_duplicates() -> Callable[[Spool], Iterator[Draft | Reject]]:
+def quality(draft: Draft) -> float:
+    """Which of several rows that say the same is kept: more is better.
+
+    No wrong arithmetic counts 4, a solution that is not cut off 2, and the share of the question's solutions that give
+    this answer up to 1 (a half where nobody asked for several). Of equals the first stays.
+    """
+    return 4.0 * (unsound(draft) is None) + 2.0 * (unended(draft) is None) + _agreement(draft)
+
+
+def _agreement(draft: Draft) -> float:
+    return 0.5 if draft.agreement is None else draft.agreement
+
+
+def exact_duplicates() -> OfAll:
+    """The step that keeps one of the rows whose question and solution are the same but for case and white space."""
+
     def step(rows: Spool) -> Iterator[Draft | Reject]:
-        seen: set[int] = set()
-        for draft in rows:
-            digest = digest64(
-                " ".join(draft.question.lower().split()), " ".join(draft.solution.lower().split())
-            )
-            if digest in seen:
-                yield rejected(draft, "exact duplicates", "the same question and solution")
+        digests = rows.column(_digest)
+        again = repeated(digests)
+        best: dict[int, tuple[float, int, str]] = {}
+        for at, (draft, digest) in enumerate(zip(rows, digests.tolist(), strict=True)):
+            if digest in again:  # texts being the same, all that can differ of their quality is the agreement
+                best[digest] = max(best.get(digest, _NONE), (_agreement(draft), -at, draft.key))
+        for at, (draft, digest) in enumerate(zip(rows, digests.tolist(), strict=True)):
+            if digest in again and best[digest][1] != -at:
+                yield rejected(draft, EXACT, f"the same question and solution as: {best[digest][2]}")
             else:
-                seen.add(digest)
                 yield draft
+
+    return step
+
+
+_NONE = (-1.0, 0, "")
+
+
+def _digest(draft: Draft) -> int:
+    return digest64(*(" ".join(text.casefold().split()) for text in (draft.question, draft.solution)))
+
+
+def near_duplicates(threshold: float, on: str, workers: int | None, folder: Path, watch: Watch) -> OfAll:
+    """The step that keeps the best of each cluster of rows which share this share of their runs of words."""
+
+    def text(draft: Draft) -> str:
+        said = {"question": draft.question, "solution": draft.solution}
+        return said.get(on, f"{draft.question}\n{draft.solution}")
+
+    def step(rows: Spool) -> Iterator[Draft | Reject]:
+        done = 0
+
+        def progress(what: str, through: int) -> None:
+            nonlocal done
+            if what == "reading":
+                watch.advance(through - done)
+                done = through
+
+        found = duplicates.near_duplicates(
+            ((draft.key, text(draft), quality(draft)) for draft in rows),
+            threshold,
+            workers=workers or _cores(),
+            folder=folder,
+            progress=progress,
+        )
+        watch.begin(f"{NEAR}: comparing", len(rows))
+        loser = next(found, None)
+        watch.end()
+        watch.begin(NEAR, len(rows))
+        for draft in rows:
+            if loser is None or loser.loser != draft.key:
+                yield draft
+                continue
+            alike = "question and solution" if on == "row" else on
+            yield rejected(draft, NEAR, f"{alike} near those of: {loser.winner} ({loser.similarity:.2f})")
+            loser = next(found, None)
 
     return step
 
@@ -69,14 +132,14 @@ def benchmarks(names: Iterable[str], notes: list[str]) -> list[ProblemSet]:
 
 def decontamination(
     sets: list[ProblemSet], bounds: contamination.Settings, workers: int | None, told: dict[str, Any]
-) -> Callable[[Spool], Iterator[Draft | Reject]]:
+) -> OfAll:
     """The step that turns down rows in which question or solution is, or is made from, a benchmark's problem."""
 
     def step(rows: Spool) -> Iterator[Draft | Reject]:
         found: Counter[str] = Counter()
         reference = Reference.of(sets, bounds)
         items = ((draft.key, draft.question, draft.solution) for draft in rows)
-        matches = reference.check(items, workers=workers or len(os.sched_getaffinity(0)))
+        matches = reference.check(items, workers=workers or _cores())
         match = next(matches, None)
         for draft in rows:
             if match is None or match.key != draft.key:
@@ -98,3 +161,7 @@ def decontamination(
 def _reason(match: Match) -> str:
     near = f"its {match.field} is near the {match.against_field} of {match.against} ({match.score:.2f})"
     return f"{match.method}: {near}" + (f", shares `{match.span}`" if match.span else "")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -118,8 +118,8 @@ def counted(texts: Iterable[str], count: Count, advance: Callable[[int], None]) 
     """The tokens of each text; `advance` is told of every batch."""
     several = iter(texts)
     while batch := list(islice(several, _BATCH)):
-        yield from count(batch)
         advance(len(batch))
+        yield from count(batch)
 
 
 def template_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +11,7 @@ from upwell.curation import cleaning, selection, steps
 from upwell.curation.inputs import Input, gathered
 from upwell.curation.scratch import Spool
 from upwell.curation.settings import CurateSettings
-from upwell.curation.steps import Step, Tally, passing, tallied
+from upwell.curation.steps import OfAll, Step, Tally, passing, tallied
 from upwell.grading import RuleGrader, cache_file
 from upwell.measurement.watch import Watch
 from upwell.problems import ProblemSet
@@ -19,8 +19,6 @@ from upwell.records import Draft, Record, Reject
 from upwell.runs import Run
 
 T = TypeVar("T")
-OfAll = Callable[[Spool], Iterator[Draft | Reject]]
-"""A step that is given all rows on disk, so that it can look at each before it decides on the first."""
 _BATCH = 1024
 """Rows written at once."""
 
@@ -94,7 +92,11 @@ class Pipeline:
         """The steps asked for that look at all rows before they decide on one."""
         settings, told = self._settings, self.told
         if settings.exact:
-            yield "exact duplicates", cleaning.exact_duplicates()
+            yield cleaning.EXACT, cleaning.exact_duplicates()
+        if settings.near is not None:
+            folder = self._place.folder
+            near = (settings.near, settings.near_on, settings.workers, folder, self._watch)
+            yield cleaning.NEAR, cleaning.near_duplicates(*near)
         if self._sets:
             bounds = settings.bounds()
             yield cleaning.STEP, cleaning.decontamination(self._sets, bounds, settings.workers, told)

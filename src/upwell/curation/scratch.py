@@ -125,6 +125,12 @@ class Index:
         return int(self._values[at]) if found else None
 
 
+def repeated(digests: Digests) -> set[int]:
+    """Those that occur more than once."""
+    ordered = np.sort(digests)
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+
+
 def ranks(groups: Digests, draws: Digests) -> npt.NDArray[np.int64]:
     """The place of each row in its group, from 0, in the order of the draws."""
     order = np.lexsort((draws, groups))

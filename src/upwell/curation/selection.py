@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from upwell.curation.scratch import Spool, digest64, ranks, share
-from upwell.curation.steps import rejected
+from upwell.curation.steps import OfAll, rejected
 from upwell.errors import UsageError
 from upwell.records import Draft, Reject
 
@@ -30,7 +30,7 @@ def label(draft: Draft, by: str) -> str:
     return getattr(draft, by) or "unknown"
 
 
-def per_problem(most: int, seed: int) -> Callable[[Spool], Iterator[Draft | Reject]]:
+def per_problem(most: int, seed: int) -> OfAll:
     """The step that keeps so many rows per question (white space folded), drawn at random."""
 
     def step(rows: Spool) -> Iterator[Draft | Reject]:
@@ -43,9 +43,7 @@ def per_problem(most: int, seed: int) -> Callable[[Spool], Iterator[Draft | Reje
     return step
 
 
-def balanced(
-    by: str, most: int | None, seed: int, told: dict[str, Any]
-) -> Callable[[Spool], Iterator[Draft | Reject]]:
+def balanced(by: str, most: int | None, seed: int, told: dict[str, Any]) -> OfAll:
     """The step that keeps at most so many rows of each label, or as many as the smallest has."""
 
     def step(rows: Spool) -> Iterator[Draft | Reject]:
@@ -59,9 +57,7 @@ def balanced(
     return step
 
 
-def mixed(
-    weights: Mapping[str, float], seed: int, told: dict[str, Any]
-) -> Callable[[Spool], Iterator[Draft | Reject]]:
+def mixed(weights: Mapping[str, float], seed: int, told: dict[str, Any]) -> OfAll:
     """The step that leaves the sources in these proportions, as many rows as there are without repeating any.
 
     Raises (when it runs):
@@ -116,9 +112,7 @@ def sentences(solution: str) -> int:
     return sum(bool(_SAYS.search(part)) and not part.startswith("####") for part in parts)
 
 
-def resampled(
-    power: float, wanted: int | None, seed: int, told: dict[str, Any]
-) -> Callable[[Spool], Iterator[Draft | Reject]]:
+def resampled(power: float, wanted: int | None, seed: int, told: dict[str, Any]) -> OfAll:
     """The step that draws rows anew, each with a weight of its sentences to the power.
 
     Systematic sampling: a row that is to be there 2.3 times on average is there two or three times, one with 0.4

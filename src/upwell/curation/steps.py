@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from upwell.curation.scratch import Spool
 from upwell.grading import RuleGrader, extract, soundness
 from upwell.problems.answers import last_boxed
 from upwell.records import Draft, Problem, Reject, Response
@@ -22,6 +23,10 @@ class Step(Protocol):
     """Drafts in, drafts and rejects out: each draft comes out once, as it was, changed, or as a reject."""
 
     def __call__(self, drafts: Iterator[Draft], /) -> Iterator[Draft | Reject]: ...
+
+
+OfAll = Callable[[Spool], Iterator[Draft | Reject]]
+"""A step that is given all rows on disk, so that it can look at each before it decides on the first."""
 
 
 @dataclass
