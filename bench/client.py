@@ -1,7 +1,8 @@
 """HTTP clients beside each other: requests per second and per CPU-second of the client, on loopback.
 
-    pip install '.[bench]' litellm httpx     # peers; those that are not there are named
+    pip install '.[bench]' litellm           # peers; those that are not there are named
     python bench/client.py                   # an instant server in another process; several minutes
+    python bench/client.py --requests 200 --in-flight 20 --only upwell,openai,litellm
 
 Every line makes chat calls with a fixed number in flight and reads each answer's text and token counts. "upwell" is
 `ServerEngine.generate` from end to end: requests in, replies out. A peer that does not finish in 60 s is stopped there.
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -105,6 +107,7 @@ def openai(url: str, model: str, count: int, width: int) -> int:
 
 
 def litellm(url: str, model: str, count: int, width: int) -> int:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches prices while it is measured
     import litellm as peer
 
     peer.suppress_debug_info = True
