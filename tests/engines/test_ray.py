@@ -136,7 +136,7 @@ def test_replicas_share_the_work_and_prompts_stay_together() -> None:
     assert together >= 24, "most prompts are drawn by one replica alone"
 
 
-def test_one_of_three_is_killed_in_mid_run() -> None:
+def test_one_of_three_is_killed_in_mid_run(capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
     subject = engine(pausing, 3, ahead=32, say=said.append)
     replies = []
@@ -148,6 +148,13 @@ def test_one_of_three_is_killed_in_mid_run() -> None:
     assert keys(replies) == keys([Reply(key=r.key) for r in requests(900)])
     assert not any(reply.error for reply in replies)
     assert len([line for line in said if "is gone" in line]) == 2
+    late, out, errors = time.monotonic() + 30, "", ""
+    while errors.count("\n") < 2 and time.monotonic() < late:  # Ray's own words come when they come
+        more, told = capfd.readouterr()
+        out, errors = out + more, errors + told
+        time.sleep(0.05)
+    assert out == "" and all(len(line) < 120 for line in errors.splitlines())
+    assert errors.count("ray: A worker died or was killed") == 2
 
 
 def test_a_request_that_kills_its_replica_is_set_aside_and_the_innocent_are_answered() -> None:

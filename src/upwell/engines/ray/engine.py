@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -253,6 +254,7 @@ def _connect(ray: Any, address: str, cpus: int) -> bool:
     """Be connected to the cluster. Returns whether we did it, and are to undo it."""
     if ray.is_initialized():
         return False
+    _keep_off_stdout(ray)
     if address == "local":
         ray.init(
             address="local",  # without it, RAY_ADDRESS or a cluster that was started here is joined
@@ -275,6 +277,18 @@ def _connect(ray: Any, address: str, cpus: int) -> bool:
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise _no_cluster(address, error) from None
     return True
+
+
+def _keep_off_stdout(ray: Any) -> None:
+    """Have Ray say on stderr what goes wrong on its nodes, in a sentence: it prints a paragraph on stdout, where our
+    data goes, and no setting of its own changes that. In a Ray without this function of its inside, nothing happens.
+    """
+
+    def tell(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        for line in data["lines"]:
+            sys.stderr.write(f"ray: {scrub_text(str(line).partition('. ')[0][:300])}\n")
+
+    ray._private.worker.print_to_stdstream = tell
 
 
 def _check_reachable(address: str) -> None:
