@@ -19,6 +19,10 @@ VERBS = {
         "Make new questions with solutions, or verified solutions of given ones.",
     ),
     "curate": ("upwell.cli.curating:curate", "Choose training rows by steps and write them as examples."),
+    "train": (
+        "upwell.cli.training:train",
+        "Say what a training run takes: its recipe, tokens, memory, hours and dollars (only --plan so far).",
+    ),
     "export": ("upwell.cli.curating:export", "Write a run's rows for other programs."),
     "compare": ("upwell.cli.measuring:compare", "Paired differences between two graded runs."),
     "report": ("upwell.cli.reporting:report", "Write one self-contained HTML page on finished runs."),
