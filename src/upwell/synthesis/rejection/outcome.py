@@ -211,7 +211,7 @@ class Outcome:
             "covered": int((kept > 0).sum()),
             "draws": drawn,
             "new_draws": int(np.maximum(ledger.asked - ledger.given, 0)[chosen].sum()),
-            "counted": int(ledger.stop[chosen].sum()),
+            "needed": int(np.maximum(ledger.stop, self._plan.policy.probes)[chosen].sum()),
             "fail_rate": float(np.mean(rates)) if rates else None,
         }
 

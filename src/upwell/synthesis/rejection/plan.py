@@ -67,7 +67,9 @@ class Plan:
         if engine is None:
             self.model = find_model(settings.teacher, settings, say=watch.say)
             self.price = price_of(self.model, settings)
-        self.teacher = self.model.identity if self.model is not None else engine.identity if engine else ""
+            self.teacher = self.model.identity
+        else:
+            self.teacher = engine.identity
         self.template = template_for(settings.prompt, self.model, watch.say)
         self._sampling = Sampling(
             temperature=settings.heat,
