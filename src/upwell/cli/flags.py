@@ -12,7 +12,7 @@ from upwell.measurement.settings import JudgeSettings
 Flags = Parameter(name="*")
 
 
-def _under(title: str, place: int, settings: type) -> None:
+def under(title: str, place: int, settings: type) -> None:
     """Show what a class of settings declares under a title, wherever the class is inherited from.
 
     Cyclopts takes groups from annotations only, and settings know nothing of cyclopts, so they are put there here.
@@ -23,5 +23,5 @@ def _under(title: str, place: int, settings: type) -> None:
         settings.__annotations__[name] = Annotated[hints[name], shown]
 
 
-_under("Judge", 1, JudgeSettings)
-_under("Model: how it is run, reached and paid for", 2, EngineSettings)
+under("Judge", 1, JudgeSettings)
+under("Model: how it is run, reached and paid for", 2, EngineSettings)

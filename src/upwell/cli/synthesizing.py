@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
-
-from upwell.synthesis.settings import SynthesisSettings
+from upwell.cli.flags import Flags, under
+from upwell.synthesis.settings import QuestionSettings, RejectionSettings, SynthesisSettings
 
 if TYPE_CHECKING:
     from upwell.runs import Run
     from upwell.synthesis.yields import Forecast
 
+under("New questions: all methods but rejection", 1, QuestionSettings)
+under("Rejection", 1, RejectionSettings)
 
-def synthesize(settings: Annotated[SynthesisSettings, Parameter(name="*")]) -> int:
+
+def synthesize(settings: Annotated[SynthesisSettings, Flags]) -> int:
     """Make new questions with solutions, or many verified solutions of given ones, with a teacher."""
     from upwell.cli.terminal import Terminal
     from upwell.report.text import visible
