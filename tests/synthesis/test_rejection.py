@@ -13,6 +13,7 @@ from rejection_teacher import OPEN, Crowd, hide_answers, is_right, said, write_q
 
 from upwell.engines.base import Reply, Request, Sampling, Usage
 from upwell.errors import BudgetSpent, UsageError
+from upwell.grading import RuleGrader
 from upwell.records import Draft, Failure, Problem, Reject, Response, Verdict, draw_key, draw_seed
 from upwell.runs import Run
 from upwell.synthesis.rejection import plan, rejection
@@ -418,3 +419,42 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=named):
         rejection(settings(questions, tmp_path / "run", **wrong), engine=Crowd())
+
+
+def test_a_slow_comparison_does_not_stop_the_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the grader is at one verdict for two seconds, all that is needed for certain is drawn."""
+    file, crowd = write_questions(tmp_path / "many.jsonl", [0.5] * 40), Crowd(flight=8)
+    seen: list[int] = []
+    at_once = RuleGrader.grade
+
+    def slowly(self: RuleGrader, pairs: Any) -> Any:
+        for verdict in at_once(self, pairs):
+            if not seen:
+                late = time.monotonic() + 10
+                while len(crowd.keys) < 240 and time.monotonic() < late:
+                    time.sleep(0.01)
+                seen.append(len(crowd.keys))
+            yield verdict
+
+    monkeypatch.setattr(RuleGrader, "grade", slowly)
+    asked = settings(file, tmp_path / "run")
+    rejection(asked, engine=crowd)
+    assert seen[0] >= 240, "40 questions need 6 draws each before anything has to be known"
+    assert set(drafts(tmp_path / "run")) == reference(asked, [0.5] * 40)
+
+
+def test_an_error_of_the_grader_ends_the_run(
+    questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: RuleGrader, pairs: Any) -> Any:
+        next(iter(pairs))
+        raise RuntimeError("a bug")
+        yield
+
+    monkeypatch.setattr(RuleGrader, "grade", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        rejection(settings(questions, tmp_path / "run"), engine=Crowd())
+    monkeypatch.undo()
+    asked = settings(questions, tmp_path / "run")
+    rejection(asked, engine=Crowd())
+    assert set(drafts(tmp_path / "run")) == reference(asked), "nothing of it stays behind"
