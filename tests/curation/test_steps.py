@@ -302,6 +302,21 @@ def test_against_all_says_which_benchmarks_are_not_here(
 
 
 @pytest.mark.usefixtures("benchmarks")
+def test_an_audit_is_written_beside_the_rows(tmp_path: Path) -> None:
+    drafts = [
+        draft("copied", question=QUESTION, split="train"),
+        solved("clean", "<script>3</script> 60 km", split="test"),
+    ]
+    run = run_of(tmp_path, drafts, against=("gsm8k",), audit=True, workers=1)
+    page = (run.path / "audit.html").read_text()
+    assert "copied" in page and "Natalia" in page and "<script>" not in page
+    assert "copied" in (run.path / "audit.csv").read_text()
+    assert run.summary is not None
+    assert run.summary["decontamination"]["audit"]["train-seeded"] == {"removed": 1, "kept": 0}
+    assert not [path for path in run.path.iterdir() if path.suffix == ".tmp"]
+
+
+@pytest.mark.usefixtures("benchmarks")
 def test_bounds_can_be_moved(tmp_path: Path) -> None:
     drafts = [
         draft(

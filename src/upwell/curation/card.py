@@ -114,7 +114,15 @@ def _against(summary: Mapping[str, Any]) -> str:
         "their problems, or one made from it, left out:\n\n"
         + _table(["benchmark", "problems", "rows left out"], rows)
         + f"\n\nBounds: {bounds}."
+        + _audit(found.get("audit"))
     )
+
+
+def _audit(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    rows = [[label, f"{one['removed']:,}", f"{one['kept']:,}"] for label, one in found.items()]
+    return "\n\nBy what rows were made from:\n\n" + _table(["made from", "left out", "kept"], rows)
 
 
 def _ladder(rungs: list[dict[str, Any]], summary: Mapping[str, Any]) -> str:

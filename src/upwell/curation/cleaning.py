@@ -11,7 +11,7 @@ from typing import Any
 
 from upwell import problems
 from upwell.curation import contamination, duplicates
-from upwell.curation.contamination import Match, Reference
+from upwell.curation.contamination import Item, Match, Reference
 from upwell.curation.scratch import Spool, digest64, repeated
 from upwell.curation.steps import OfAll, rejected, unended, unsound
 from upwell.errors import UsageError
@@ -19,6 +19,7 @@ from upwell.measurement.watch import Watch
 from upwell.problems import ProblemSet
 from upwell.problems.benchmarks import data_folder
 from upwell.records import Draft, Reject
+from upwell.runs.storage import storage_error
 
 TEST = "test"
 ALL = "all"
@@ -131,12 +132,28 @@ def benchmarks(names: Iterable[str], notes: list[str]) -> list[ProblemSet]:
 
 
 def decontamination(
-    sets: list[ProblemSet], bounds: contamination.Settings, workers: int | None, told: dict[str, Any]
+    sets: list[ProblemSet],
+    bounds: contamination.Settings,
+    workers: int | None,
+    told: dict[str, Any],
+    audit: Path | None,
+    watch: Watch,
 ) -> OfAll:
-    """The step that turns down rows in which question or solution is, or is made from, a benchmark's problem."""
+    """The step that turns down rows in which question or solution is, or is made from, a benchmark's problem.
+
+    Args:
+        sets: The benchmarks.
+        bounds: When a row counts as contaminated.
+        workers: Processes; one per core by default.
+        told: Gets what was compared and what was found.
+        audit: Folder for an audit of all rows, which takes several times as long; none by default.
+        watch: Told of the audit's progress.
+    """
 
     def step(rows: Spool) -> Iterator[Draft | Reject]:
         found: Counter[str] = Counter()
+        named = {problem.key: f"{one.name}/{one.split}" for one in sets for problem in one}
+        watch.say(f"making {sum(map(len, sets)):,} benchmark problems ready to be compared with")
         reference = Reference.of(sets, bounds)
         items = ((draft.key, draft.question, draft.solution) for draft in rows)
         matches = reference.check(items, workers=workers or _cores())
@@ -145,7 +162,7 @@ def decontamination(
             if match is None or match.key != draft.key:
                 yield draft
                 continue
-            found[match.against.rpartition("/")[0]] += 1
+            found[named[match.against]] += 1
             yield rejected(draft, STEP, _reason(match))
             match = next(matches, None)
         told[STEP] = {
@@ -154,8 +171,38 @@ def decontamination(
             "rejected_for": dict(found.most_common()),
             "bounds": asdict(bounds),
         }
+        if audit is not None:
+            told[STEP]["audit"] = _audited(rows, reference, audit, workers, watch)
 
     return step
+
+
+def _audited(
+    rows: Spool, reference: Reference, folder: Path, workers: int | None, watch: Watch
+) -> dict[str, Any]:
+    """Write the audit of all rows; gives how many of those made from which split are removed and kept."""
+    from upwell.curation.contamination.audit import Audit
+
+    def seeded() -> Iterator[tuple[Item, str]]:
+        for draft in rows:
+            watch.advance()
+            split = draft.split if draft.split in ("train", "test") else ""
+            yield (draft.key, draft.question, draft.solution), split
+
+    watch.end()
+    watch.begin(f"{STEP}: audit", len(rows))
+    audit = Audit.of(reference, seeded(), workers=workers or _cores())
+    for name, write in (("audit.html", audit.write_html), ("audit.csv", audit.write_csv)):
+        aside = folder / f".{name}.tmp"
+        try:
+            write(aside)
+            aside.replace(folder / name)
+        except OSError as error:
+            raise storage_error(folder / name, error) from None
+    return {
+        label: {"removed": audit.seeded[label, True], "kept": audit.seeded[label, False]}
+        for label in sorted({label for label, _ in audit.seeded})
+    }
 
 
 def _reason(match: Match) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from upwell.measurement.settings import ProblemSettings
 from upwell.measurement.watch import Silent, Watch
 from upwell.runs import Run
 
-_TABLES = ("examples", "rejects")
+_FILES = ("examples.jsonl", "rejects.jsonl", "audit.html", "audit.csv", ".audit.html.tmp", ".audit.csv.tmp")
+"""What a killed command may have left beside the manifest."""
 _SCRATCH = ".scratch"
-_NOT_ROWS = frozenset({"out", "audit", "workers", "prompt", "against"})
+_NOT_ROWS = frozenset({"out", "workers", "prompt", "against"})
 """Settings that change no row, or stand in the fingerprint in another form."""
 NOT_CLEANED = "nothing was decontaminated: there is no --against, so rows that hold benchmark questions stay"
 NOTHING_LEFT = "no row is left: see the steps in summary.json and the reasons in rejects.jsonl"
@@ -55,7 +56,7 @@ def curate(
     watch = watch or Silent()
     if settings.ladder is not None:
         ladder.parse(settings.ladder)  # a malformed one is told before anything is read
-    sources = _opened(inputs, settings)
+    sources = _opened(inputs, settings, watch.say)
     notes: list[str] = []
     sets = cleaning.benchmarks(settings.benchmarks(), notes)
     template, checkpoint = template_of(settings.prompt, settings.model, watch.say)
@@ -96,12 +97,12 @@ def curate(
     return run.path
 
 
-def _opened(inputs: Sequence[str], settings: CurateSettings) -> list[Input]:
+def _opened(inputs: Sequence[str], settings: CurateSettings, say: Callable[[str], None]) -> list[Input]:
     if not inputs:
         raise UsageError("there is no input to curate", "upwell curate RUN_OR_FILE_OR_SET ... --out RUN")
     fields = ProblemSettings(problems="", field=settings.field).fields()
     whole = "ends" in settings.required()
-    opened = [open_input(name, fields, settings.limit, whole=whole) for name in inputs]
+    opened = [open_input(name, fields, settings.limit, whole=whole, say=say) for name in inputs]
     if fields and not any(isinstance(one, FileInput) for one in opened):
         raise UsageError("--field does nothing: no input is a file", "leave --field out")
     if settings.limit is not None and not any(isinstance(one, SetInput) for one in opened):
@@ -116,16 +117,16 @@ def _anew(run: Run) -> Iterator[Place]:
     Where the input turns out wrong the run is taken away again, so that the command put right can have its place.
     """
     scratch = run.path / _SCRATCH
-    tables = [run.path / f"{table}.jsonl" for table in _TABLES]
-    for table in tables:
-        table.unlink(missing_ok=True)
+    ours = [run.path / name for name in _FILES]
+    for file in ours:
+        file.unlink(missing_ok=True)
     remove_folder(scratch)
     scratch.mkdir()
     try:
         with contextlib.ExitStack() as closing:
             yield Place(scratch, closing)
     except UsageError:
-        for left in (*tables, run.path / "manifest.json"):
+        for left in (*ours, run.path / "manifest.json"):
             left.unlink(missing_ok=True)
         raise
     finally:

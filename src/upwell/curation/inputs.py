@@ -45,7 +45,14 @@ class Input(Protocol):
         """
 
 
-def open_input(name: str, fields: Mapping[str, str], limit: int | None, *, whole: bool) -> Input:
+def open_input(
+    name: str,
+    fields: Mapping[str, str],
+    limit: int | None,
+    *,
+    whole: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> Input:
     """What an INPUT means.
 
     Args:
@@ -53,12 +60,16 @@ def open_input(name: str, fields: Mapping[str, str], limit: int | None, *, whole
         fields: For a file: which column holds what.
         limit: For a problem set: this many problems.
         whole: Whether responses that were cut at the token limit are turned down.
+        say: Told what takes long.
 
     Raises:
         UsageError: There is no such thing, or it has no rows.
     """
     set_name, _, split = name.partition("/")
-    if name.startswith("procedural:") or (split and set_name in problems.names()):
+    if name.startswith("procedural:"):
+        say(f"making problems of {name}")
+        return SetInput(name, limit)
+    if split and set_name in problems.names():
         return SetInput(name, limit)
     if os.path.isdir(name):
         return _open_run(name, whole)
@@ -99,18 +110,13 @@ def gathered(
         raw: Where the rows are kept until all keys are known.
         watched: Counts what goes through it.
     """
-    rejects: list[Reject] = []
-
-    def drafts() -> Iterator[Draft]:
-        for source in inputs:
-            for row in watched(source.rows()):
-                if isinstance(row, Reject):
-                    rejects.append(row)
-                else:
-                    yield row
-
-    raw.fill(drafts())
-    yield from rejects
+    for source in inputs:
+        for row in watched(source.rows()):
+            if isinstance(row, Reject):
+                yield row
+            else:
+                raw.add(row)
+    raw.flush()
     clashing, differing = _clashes(raw)
     seen: set[tuple[int, int]] = set()
     for draft in raw:

@@ -98,8 +98,9 @@ class Pipeline:
             near = (settings.near, settings.near_on, settings.workers, folder, self._watch)
             yield cleaning.NEAR, cleaning.near_duplicates(*near)
         if self._sets:
-            bounds = settings.bounds()
-            yield cleaning.STEP, cleaning.decontamination(self._sets, bounds, settings.workers, told)
+            audit = self._run.path if settings.audit else None
+            compared = (self._sets, settings.bounds(), settings.workers, told, audit, self._watch)
+            yield cleaning.STEP, cleaning.decontamination(*compared)
         if settings.per_problem is not None:
             yield "per problem", selection.per_problem(settings.per_problem, settings.seed)
         for by, most in settings.balances():

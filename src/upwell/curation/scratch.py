@@ -74,15 +74,26 @@ class Spool:
         Raises:
             StorageError: The disk does not hold them.
         """
+        for draft in drafts:
+            self.add(draft)
+        self.flush()
+        return self
+
+    def add(self, draft: Draft) -> None:
+        """Take one more; readable after `flush`."""
+        line = _encode(draft)
         try:
-            for draft in drafts:
-                line = _encode(draft)
-                self._file.write(line)
-                self._ends.append(self._ends[-1] + len(line))
+            self._file.write(line)
+        except OSError as error:
+            raise storage_error(self._path, error) from None
+        self._ends.append(self._ends[-1] + len(line))
+
+    def flush(self) -> None:
+        """See that all that was taken can be read."""
+        try:
             self._file.flush()
         except OSError as error:
             raise storage_error(self._path, error) from None
-        return self
 
     def taken(self, order: Iterable[int]) -> Iterator[Draft]:
         """The drafts at these positions, in this order."""

@@ -33,14 +33,14 @@ class CurateSettings:
     """Reject solutions of fewer words (what white space separates)."""
     max_words: int | None = None
     """Reject solutions of more words."""
+    script: str | None = None
+    """Reject rows of which fewer than 90 % of the letters are of this script (latin, cyrillic, cjk ...); latin:0.8 for
+    80 %."""
     require: tuple[str, ...] = ()
     """Reject solutions without: answer (a final answer), agrees (the row's own answer as final answer), ends (not cut
     off), sound (no wrong arithmetic), loopless (does not repeat itself). Several with commas."""
     style: str = "auto"
     """How --require answer and agrees find and compare answers (docs/grading.md)."""
-    script: str | None = None
-    """Reject rows of which fewer than 90 % of the letters are of this script (latin, cyrillic, cjk ...); latin:0.8 for
-    80 %."""
     exact: bool = True
     """Reject rows whose question and solution are those of another row but for layout; --no-exact keeps them."""
     near: float | None = None
@@ -55,7 +55,8 @@ class CurateSettings:
     workers: int | None = None
     """Processes that look for duplicates and compare with --against; one per core by default."""
     audit: bool = False
-    """Also write audit.html and audit.csv into the run: every row that --against found, beside what it was found in."""
+    """Also write audit.html and audit.csv into the run: the rows nearest to a benchmark beside what they are near to,
+    with every score, and what other bounds would have done. Takes several times as long."""
     per_problem: int | None = None
     """Keep this many rows per question at most, drawn at random."""
     balance: tuple[str, ...] = ()
