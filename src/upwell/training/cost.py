@@ -13,8 +13,6 @@ FILL = 0.99
 """Share of packed rows that is tokens, with best fit of whole examples of a tenth of a row and less."""
 _HALF, _FULL = 2, 4
 """Bytes of bfloat16 and float32."""
-_LOGITS = 14
-"""Bytes per logit at the peak: bfloat16, its float32 copy, its log-softmax and its gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +81,13 @@ class Memory:
     """Bytes at the peak on one device."""
 
     weights: float
-    """Master weights in float32; frozen ones in bfloat16."""
+    """Master weights in float32; frozen ones as they are computed with."""
     gradients: float
     optimizer: float
     """Adam's two moments in float32."""
     gathered: float
-    """Copies in bfloat16 that layers compute with: of two layers and the embeddings where states are sharded."""
+    """Copies that layers compute with: of all weights in bfloat16, or where states are sharded of two layers and the
+    embeddings."""
     activations: float
 
     @property
@@ -96,7 +95,9 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.gathered + self.activations
 
 
-def memory_of(recipe: Recipe, shape: Shape, *, devices: int, rows: int, sharding: str, method: str) -> Memory:
+def memory_of(
+    recipe: Recipe, shape: Shape, *, devices: int, rows: int, sharding: str, method: str, half: bool = True
+) -> Memory:
     """Memory of one device.
 
     Args:
@@ -104,32 +105,34 @@ def memory_of(recipe: Recipe, shape: Shape, *, devices: int, rows: int, sharding
         rows: of the maximum length that a device works on at once.
         sharding: `none`, `fsdp2` or `zero3`; the latter two are the same here.
         method: `full` or `lora`.
+        half: whether the arithmetic is in bfloat16, not float32.
     """
     shards = 1 if sharding == "none" else devices
+    size = _HALF if half else _FULL
     layer, rest = shape.layer_parameters, shape.parameters - shape.layers * shape.layer_parameters
-    two_layers = _HALF * (rest + 2 * layer) if shards > 1 else 0.0
     if method == "lora":
         trained = shape.lora_parameters(recipe.lora_rank.value)
-        weights = (_HALF * shape.parameters + _FULL * trained) / shards
-        gathered = two_layers
+        weights = (size * shape.parameters + _FULL * trained) / shards
     else:
         trained = shape.parameters
         weights = _FULL * trained / shards
-        gathered = two_layers if shards > 1 else float(_HALF * trained)
+    copied = trained if half and method == "full" else 0
+    gathered = size * (rest + 2 * layer if shards > 1 else copied)
     return Memory(
         weights=weights,
         gradients=_FULL * trained / shards,
         optimizer=2 * _FULL * trained / shards,
-        gathered=gathered,
-        activations=_activations(recipe, shape, rows * recipe.max_length.value),
+        gathered=float(gathered),
+        activations=_activations(recipe, shape, rows * recipe.max_length.value, half=half),
     )
 
 
-def _activations(recipe: Recipe, shape: Shape, tokens: int) -> float:
+def _activations(recipe: Recipe, shape: Shape, tokens: int, *, half: bool) -> float:
     """Kept for the backward pass, and the larger of the logits and one layer at work with its gradients; attention
     keeps no scores (flash attention, or a mask applied on the way)."""
-    width = shape.hidden
+    width, size = shape.hidden, _HALF if half else _FULL
     within = 5 * width + 2 * (shape.query_width + 2 * shape.kv_width) + 4 * shape.intermediate
-    layer = _HALF * within + 2 * _FULL * width  # norms are computed in float32
-    kept = _HALF * width if recipe.checkpointing.value else layer
-    return float(tokens * (shape.layers * kept + max(_LOGITS * shape.vocab, 2 * layer)))
+    layer = size * within + 2 * _FULL * width  # norms are computed in float32
+    kept = size * width if recipe.checkpointing.value else layer
+    logits = (_HALF if half else 0) + 3 * _FULL  # as computed, in float32, their log-softmax, their gradient
+    return float(tokens * (shape.layers * kept + max(logits * shape.vocab, 2 * layer)))

@@ -13,12 +13,10 @@ from upwell.errors import UsageError
 
 HERE = "here"
 """This machine, whatever it is."""
-GPU_MFU = 0.40
-"""Share of the peak that training reaches on a GPU, recomputation not counted. Assumed: well-kept runs of dense models
-are reported between 0.3 and 0.55."""
-CPU_MFU = 0.65
-"""The same for a CPU, against its nominal clock: 65 tokens per CPU-second, full fine-tuning of SmolLM2-135M in
-bfloat16 on a two-core x86 machine at 2.45 GHz."""
+MFU = 0.40
+"""Share of the peak that training reaches, recomputation not counted. Assumed for GPUs, where well-kept runs of dense
+models are reported between 0.3 and 0.55. Measured for a CPU, against its nominal clock: 37 to 40 tokens per CPU-second,
+full fine-tuning of SmolLM2-135M in float32 on a busy two-core x86 machine of 2.45 GHz without bfloat16 units."""
 _ON_GPU = 0.90
 """Share of a GPU's memory that tensors can have; the rest is the driver's, the allocator's gaps and communication."""
 _ON_CPU = 0.80
@@ -59,6 +57,10 @@ class Hardware:
     """Share of the peak that the model's own arithmetic is assumed to reach."""
     price: float | None
     """Dollars per device-hour; None where it costs nothing extra."""
+    bfloat16: bool = True
+    """Whether it multiplies bfloat16 natively."""
+    most_rows: int | None = None
+    """Rows at once that keep it busy; None where more are always better."""
 
 
 def find_hardware(name: str, *, mfu: float | None = None, price: float | None = None) -> Hardware:
@@ -92,7 +94,7 @@ def _of(devices: int, kind: str, mfu: float | None, price: float | None) -> Hard
         devices=devices,
         peak=device.peak,
         memory=device.memory * _ON_GPU,
-        mfu=GPU_MFU if mfu is None else mfu,
+        mfu=MFU if mfu is None else mfu,
         price=device.price if price is None else price,
     )
 
@@ -110,13 +112,16 @@ def _here(mfu: float | None, price: float | None) -> Hardware:
             f"this machine's GPU `{gpus[0]}` is not known here", "--hardware 1xH100, to compare with"
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = _cpuinfo()
     return Hardware(
         name=f"{HERE}: {cores} CPU cores",
         devices=1,
-        peak=cores * _core_peak(Path("/proc/cpuinfo")),
+        peak=cores * _core_peak(told),
         memory=_memory() * _ON_CPU,
-        mfu=CPU_MFU if mfu is None else mfu,
+        mfu=MFU if mfu is None else mfu,
         price=price,
+        most_rows=1,
+        bfloat16=bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", told)),
     )
 
 
@@ -132,15 +137,18 @@ def _gpus() -> list[str]:
     return [line.strip() for line in told.stdout.splitlines() if line.strip()]
 
 
-def _core_peak(cpuinfo: Path) -> float:
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _core_peak(told: str) -> float:
     """FLOP/s of one core in float32: clock x lanes x 2 units x 2 of a fused multiply-add. A core that multiplies
     bfloat16 natively does more, so this errs on the slow side there."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    clock = re.search(r"^cpu MHz\s*:\s*([\d.]+)", text, re.MULTILINE)
-    lanes = 16 if " avx512f " in text else 8
+    clock = re.search(r"^cpu MHz\s*:\s*([\d.]+)", told, re.MULTILINE)
+    lanes = 16 if " avx512f " in told else 8
     return (float(clock.group(1)) if clock else 2500.0) * 1e6 * lanes * 2 * 2
 
 

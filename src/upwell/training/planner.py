@@ -84,7 +84,7 @@ def plan(settings: TrainSettings, run: str | None = None) -> dict[str, Any]:
         "model": _model_entry(shape),
         "data": _data_entry(corpus, recipe),
         "plans": [_plan_entry(found, recipe) for found in plans],
-        "published": compared(recipe.name),
+        "published": compared(recipe.name) if settings.base is None and settings.method is None else [],
         "notes": _notes(recipe, corpus, plans),
     }
 
@@ -114,12 +114,14 @@ def plan_on(hardware: Hardware, recipe: Recipe, shape: Shape, corpus: Corpus) ->
 def _fit(hardware: Hardware, recipe: Recipe, shape: Shape, *, sharding: str, method: str) -> Fit:
     """With as many rows at once as fit: the fewest passes per step; one row where none does."""
     per_device = math.ceil(recipe.batch_size.value / hardware.devices)
+    half = recipe.precision.value == "bfloat16" or (recipe.precision.value == "auto" and hardware.bfloat16)
     for passes in (n for n in range(1, per_device + 1) if per_device % n == 0):
         rows = per_device // passes
         memory = memory_of(
-            recipe, shape, devices=hardware.devices, rows=rows, sharding=sharding, method=method
+            recipe, shape, devices=hardware.devices, rows=rows, sharding=sharding, method=method, half=half
         )
-        if memory.total <= hardware.memory or rows == 1:
+        fits = memory.total <= hardware.memory
+        if rows == 1 or (fits and rows <= (hardware.most_rows or rows)):
             break
     return Fit(
         method=method,
@@ -127,7 +129,7 @@ def _fit(hardware: Hardware, recipe: Recipe, shape: Shape, *, sharding: str, met
         rows_per_device=rows,
         accumulation=passes,
         memory=memory,
-        fits=memory.total <= hardware.memory,
+        fits=fits,
     )
 
 

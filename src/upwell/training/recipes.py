@@ -82,7 +82,8 @@ class Recipe:
     lora_rank: Sourced[int]
     """Rank of the adapters on every linear map, where the method is lora."""
     precision: Sourced[str]
-    """`bfloat16`: arithmetic in bfloat16, optimizer and master weights in float32."""
+    """`bfloat16`: arithmetic in bfloat16, optimizer and master weights in float32; `auto`: that where the processor
+    multiplies bfloat16 natively, float32 throughout elsewhere."""
     attention: Sourced[str]
     compile: Sourced[bool]
     """Whether torch.compile is used."""
@@ -211,11 +212,11 @@ _SMALL = replace(
     weight_decay=_ours(0.0, "DART-Math's"),
     max_grad_norm=_ours(1.0, "default of the trainer"),
     method=_ours("full", "all its states fit in 2.2 GB"),
-    precision=_ours("bfloat16", "what it was made in"),
+    precision=_ours("auto", "a CPU without bfloat16 units trains many times faster in float32"),
     attention=_ours("sdpa", "runs on a CPU; packed pieces are kept apart by their mask"),
     compile=_ours(False, "takes minutes on a CPU, as long as a small run"),
     sharding=_ours("none", "fits one device"),
-    checkpointing=_ours(False, "activations of one row take less than 2 GB"),
+    checkpointing=_ours(False, "activations of one row take about 2 GB"),
     hardware=_ours("here", "two CPU cores are enough"),
     seed=_ours(42, "DART-Math's"),
 )

@@ -34,7 +34,7 @@ class TrainSettings:
     """Plan for NUMBERxDEVICE (8xH100, 32xA100, 1xH200) or here, this machine; by default for 8xH100, what the recipe
     names, and here. Repeatable."""
     mfu: float | None = None
-    """Share of the peak FLOP/s that the model's own arithmetic reaches; by default 0.40 on a GPU and 0.65 on a CPU."""
+    """Share of the peak FLOP/s that the model's own arithmetic reaches; 0.40 by default."""
     price: float | None = None
     """Dollars per device-hour; by default H100 3.00, H200 4.00, A100 2.00."""
 

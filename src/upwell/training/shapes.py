@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,9 +124,11 @@ def shape_of(base: str) -> Shape:
         return SHAPES[base]
     folder = Path(base).expanduser()
     if not (folder / "config.json").is_file():
+        close = difflib.get_close_matches(base, SHAPES, n=1)
         raise UsageError(
-            f"no shape of `{base}`: it is no folder with a config.json here, and plans ask no network",
-            f"--base FOLDER, or one of: {', '.join(SHAPES)}",
+            f"no shape of `{base}`: it is no folder with a config.json here, and plans ask no network; shapes of "
+            f"{', '.join(SHAPES)} are known",
+            f"--base {close[0] if close else next(iter(SHAPES))}",
         )
     return _read(base, folder / "config.json")
 
