@@ -70,6 +70,8 @@ def test_a_folder_has_its_own_shape(tmp_path: Path) -> None:
         '{"model_type": "llama"}',
         '{"model_type": "mamba"}',
         '{"model_type": "llama", "hidden_size": "x"}',
+        '{"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 0, '
+        '"intermediate_size": 16, "vocab_size": 32}',
     ],
 )
 def test_a_folder_that_cannot_be_counted_is_refused(tmp_path: Path, config: str) -> None:

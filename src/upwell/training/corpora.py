@@ -10,8 +10,8 @@ from upwell.errors import UsageError
 TEMPLATE_TOKENS = {"alpaca": 30, "xwin-math": 65, "boxed": 19, "deepseek-math": 25, "chat": 48}
 """Tokens that a prompt template adds to a question, by SmolLM2's tokenizer (`chat` by its chat template)."""
 _UNKNOWN = (
-    "ours, because no paper gives it: GSM8K's train rows have 185 tokens (SmolLM2), and GPT-4-Turbo's solutions run to "
-    "about twice a human's"
+    "ours, because no paper gives it: GSM8K's train rows have 60 + 125 (SmolLM2's tokenizer), and a teacher's detailed "
+    "solutions are assumed to be more than twice as long"
 )
 
 

@@ -104,6 +104,7 @@ class Recipe:
                 yield field.name, value
 
 
+_AS_MANY = "as many devices, 3.2 times as fast; that the paper's A100 have 80 GB too is assumed"
 _HF = "default of the trainer, which {} leaves alone"
 _SILENT = "the paper does not say; "
 _LORA = _ours(16, "used by --method lora only; the papers' models are not known to have adapters")
@@ -184,7 +185,7 @@ _DART = Recipe(
     checkpointing=_paper(True, "training setup"),
     hardware=_ours(
         "8xH100",
-        "as many devices, 3.2 times as fast; that the paper's A100 have 80 GB too is assumed",
+        _AS_MANY,
         paper="8xA100",
     ),
     seed=_paper(42, "scripts/train-single-node.sh, --shuffle_seed 42"),
@@ -285,7 +286,7 @@ RECIPES = {
         ),
         _dart(
             "dart-llama3-70b", "meta-llama/Meta-Llama-3-70B", 2e-5, epochs=_ONE_EPOCH, eos=_LLAMA3_EOS,
-            hardware=_ours("32xH100", "as many devices, 3.2 times as fast; that the paper's A100 have 80 GB too is assumed", paper="32xA100"),
+            hardware=_ours("32xH100", _AS_MANY, paper="32xA100"),
         ),
         _SMALL,
         _MODERN,

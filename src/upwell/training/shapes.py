@@ -137,7 +137,7 @@ _GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "smollm3")
 
 
 def _read(base: str, path: Path) -> Shape:
-    hint = "--base with a LLaMA-, Mistral- or Qwen-like checkpoint"
+    hint = "--base smollm2-135m-instruct, or another LLaMA-, Mistral- or Qwen-like checkpoint"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind = config["model_type"]
@@ -145,7 +145,7 @@ def _read(base: str, path: Path) -> Shape:
             raise UsageError(
                 f"`{path}` is of model type `{kind}`, whose parameters are not counted here", hint
             )
-        return Shape(
+        shape = Shape(
             name=base,
             hidden=int(config["hidden_size"]),
             layers=int(config["num_hidden_layers"]),
@@ -155,9 +155,12 @@ def _read(base: str, path: Path) -> Shape:
             vocab=int(config["vocab_size"]),
             tied=bool(config.get("tie_word_embeddings", kind.startswith("gemma"))),
             qkv_bias=kind == "qwen2" or bool(config.get("attention_bias")),
-            head_size=config.get("head_dim"),
+            head_size=int(config["head_dim"]) if config.get("head_dim") else None,
             source=str(path),
         )
+        if min(shape.hidden, shape.layers, shape.heads, shape.kv_heads, shape.intermediate, shape.vocab) < 1:
+            raise ValueError("a size of it is below 1")
+        return shape
     except KeyError as error:
         raise UsageError(f"`{path}` does not say {error}", hint) from None
     except (OSError, ValueError, TypeError, AttributeError) as error:
