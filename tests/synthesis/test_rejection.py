@@ -411,6 +411,7 @@ def test_little_is_drawn_too_much() -> None:
         ({"k_uniform": 61}, "--k-uniform 61 is more than --max-trials 60"),
         ({"policy": "prop2diff", "k_hardest": 8, "probes": 61}, "--probes 61"),
         ({"temperature": 0.0}, "temperature 0"),
+        ({"dry_run": True}, "--dry-run"),
         ({"majority": True}, "--majority does nothing"),
     ],
 )

@@ -44,6 +44,11 @@ class Plan:
             raise UsageError(
                 "at temperature 0 all solutions of a question would be the same", "raise --temperature"
             )
+        if settings.dry_run:
+            raise UsageError(
+                "--dry-run is not for rejection: what it takes depends on how hard the questions are",
+                "--max-total-tokens 1000000 stops it there, and the same command without it goes on",
+            )
         self.settings, self._grader = settings, grader
         self.set = questions(settings, graded=not settings.majority)
         for note in self.set.notes:

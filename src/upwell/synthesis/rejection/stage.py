@@ -116,9 +116,7 @@ class _Session:
             UsageError: A question of the run is gone from the set, or is there with other content.
         """
         plan, run = self._plan, self._run
-        if (
-            run.summary is not None
-        ):  # a finished run is asked once more: a torn line in it is cut off, and owed
+        if run.summary is not None:  # asked once more: a torn line in it is cut off, and owed
             for table in ("problems", "responses", "verdicts", "failures", "drafts", "rejects", "waste"):
                 run.keys(table)
         if plan.pool is not None:
