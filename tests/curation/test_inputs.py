@@ -122,12 +122,12 @@ def test_rows_of_several_inputs_with_the_same_key_are_neither_lost_nor_confused(
 
 
 def test_a_key_that_looks_like_a_copy_cannot_clash_with_one(tmp_path: Path) -> None:
-    solution = "One. Two. Three. Four. Five. Six. The answer is 7."
-    path = make_run(
-        tmp_path / "a", "synthesize", drafts=[draft("k", solution=solution), draft("k*2", solution="7.")]
-    )
-    found = examples(curated(path, out=tmp_path / "out", resample="sentences^3"))
-    assert set(found) == {"k", "k*2"} and found["k*2"].question == draft("k").question
+    drafts = [draft("k", solution="One. Two. Three."), draft("k*2", solution="Just one.")]
+    path = make_run(tmp_path / "a", "synthesize", drafts=drafts)
+    found = examples(curated(path, out=tmp_path / "out", resample="sentences", resample_rows=4))
+    assert {key for key, one in found.items() if one.question == draft("k").question} == {"k", "k*2", "k*3"}
+    (own,) = set(found) - {"k", "k*2", "k*3"}
+    assert own.startswith("k*2~") and found[own].completion.strip() == "Just one."
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet"])

@@ -118,7 +118,7 @@ def test_the_seed_and_the_rows_decide_and_nothing_else(path: Path, tmp_path: Pat
     random.Random(4).shuffle(shuffled)
     elsewhere = make_run(tmp_path / "in", "synthesize", drafts=shuffled)
     assert rung("a") == rung("b") == rung("c", elsewhere)
-    assert set(rung("d", seed=1)) != set(rung("a"))
+    assert len(set(rung("d", seed=1)) & set(rung("a"))) < 20  # of 50; by chance 3 or so
 
 
 def test_rungs_that_are_too_large_are_missing_and_said_to_be(path: Path, tmp_path: Path) -> None:
