@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from test_inputs import curated, draft, examples, jsonl, make_run
 
+from upwell.curation.contamination import METHODS
 from upwell.curation.curate import curate
 from upwell.curation.selection import sentences
 from upwell.curation.settings import CurateSettings
@@ -323,7 +324,7 @@ def test_bounds_can_be_moved(tmp_path: Path) -> None:
             "changed", question=QUESTION.replace("48", "64").replace("Natalia", "Maria"), solution="It is 96."
         )
     ]
-    off = tuple(f"{method}=2" for method in ("span", "ngram", "masked", "renamed", "reworded"))
+    off = tuple(f"{method}=2" for method in METHODS)
     assert len(examples(run_of(tmp_path, drafts, against=("gsm8k",), bound=off, workers=1))) == 1
     with pytest.raises(UsageError, match="METHOD=SCORE"):
         CurateSettings(out="x", against=("gsm8k",), bound=("ngram=lots",))

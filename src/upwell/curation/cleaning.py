@@ -90,8 +90,6 @@ def near_duplicates(threshold: float, on: str, workers: int | None, folder: Path
         )
         watch.begin(f"{NEAR}: comparing", len(rows))
         loser = next(found, None)
-        watch.end()
-        watch.begin(NEAR, len(rows))
         for draft in rows:
             if loser is None or loser.loser != draft.key:
                 yield draft
@@ -155,16 +153,11 @@ def decontamination(
         named = {problem.key: f"{one.name}/{one.split}" for one in sets for problem in one}
         watch.say(f"making {sum(map(len, sets)):,} benchmark problems ready to be compared with")
         reference = Reference.of(sets, bounds)
-        items = ((draft.key, draft.question, draft.solution) for draft in rows)
-        matches = reference.check(items, workers=workers or _cores())
-        match = next(matches, None)
-        for draft in rows:
-            if match is None or match.key != draft.key:
-                yield draft
-                continue
+        watch.begin(f"{STEP}: comparing", len(rows))
+        reasons: dict[str, str] = {}
+        for match in reference.check(_items(rows, watch), workers=workers or _cores()):
+            reasons[match.key] = _reason(match)
             found[named[match.against]] += 1
-            yield rejected(draft, STEP, _reason(match))
-            match = next(matches, None)
         told[STEP] = {
             "benchmarks": {f"{one.name}/{one.split}": len(one) for one in sets},
             "problems": len(reference),
@@ -173,6 +166,9 @@ def decontamination(
         }
         if audit is not None:
             told[STEP]["audit"] = _audited(rows, reference, audit, workers, watch)
+        for draft in rows:
+            reason = reasons.get(draft.key)
+            yield draft if reason is None else rejected(draft, STEP, reason)
 
     return step
 
@@ -183,15 +179,11 @@ def _audited(
     """Write the audit of all rows; gives how many of those made from which split are removed and kept."""
     from upwell.curation.contamination.audit import Audit
 
-    def seeded() -> Iterator[tuple[Item, str]]:
-        for draft in rows:
-            watch.advance()
-            split = draft.split if draft.split in ("train", "test") else ""
-            yield (draft.key, draft.question, draft.solution), split
-
-    watch.end()
     watch.begin(f"{STEP}: audit", len(rows))
-    audit = Audit.of(reference, seeded(), workers=workers or _cores())
+    splits = (draft.split if draft.split in ("train", "test") else "" for draft in rows)
+    items = zip(_items(rows, watch), splits, strict=True)
+    audit = Audit.of(reference, items, workers=workers or _cores())
+    watch.end()
     for name, write in (("audit.html", audit.write_html), ("audit.csv", audit.write_csv)):
         aside = folder / f".{name}.tmp"
         try:
@@ -203,6 +195,12 @@ def _audited(
         label: {"removed": audit.seeded[label, True], "kept": audit.seeded[label, False]}
         for label in sorted({label for label, _ in audit.seeded})
     }
+
+
+def _items(rows: Spool, watch: Watch) -> Iterator[Item]:
+    for draft in rows:
+        watch.advance()
+        yield draft.key, draft.question, draft.solution
 
 
 def _reason(match: Match) -> str:

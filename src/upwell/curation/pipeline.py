@@ -62,8 +62,9 @@ class Pipeline:
         raw.discard()
         watch.end()
         for name, of_all in self._of_all_rows():
-            watch.begin(name, len(rows))
-            kept = self._place.spool(name).fill(self._watched(self._tallied(name, of_all(rows), len(rows))))
+            watch.begin(f"{name}: looking at", len(rows))
+            given = self._begun(name, len(rows), of_all(rows))
+            kept = self._place.spool(name).fill(self._tallied(name, self._watched(given), len(rows)))
             rows.discard()
             rows = kept
             watch.end()
@@ -126,6 +127,15 @@ class Pipeline:
     def _flush(self) -> None:
         self._run.append("rejects", self._rejects)
         self._rejects = []
+
+    def _begun(self, name: str, total: int, rows: Iterator[T]) -> Iterator[T]:
+        """Begins to count with the first row: how long a step looks before it is no part of the rate."""
+        first = next(rows, None)
+        self._watch.end()
+        self._watch.begin(name, total)
+        if first is not None:
+            yield first
+            yield from rows
 
     def _watched(self, rows: Iterable[T]) -> Iterator[T]:
         owed = 0
