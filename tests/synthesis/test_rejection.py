@@ -365,6 +365,36 @@ def test_without_reference_answers_the_majority_decides(
     assert not again.keys and Run.read(run.path).count("rejects") == run.count("rejects")
 
 
+class Bar:
+    """A watch that takes it ill when told of progress while nothing is going on."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self.up = False
+
+    def say(self, line: str) -> None: ...
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        self.total, self.done, self.up = total, done, True
+
+    def advance(self, rows: int = 1, *, tokens: int = 0, usd: float = 0.0) -> None:
+        assert self.up
+        self.done += rows
+
+    def end(self) -> None:
+        self.up = False
+
+
+def test_progress_is_told_in_questions(questions: Path, tmp_path: Path) -> None:
+    bar = Bar()
+    with pytest.raises(BudgetSpent):
+        asked = settings(questions, tmp_path / "run", max_tokens=20, max_total_tokens=1500)
+        rejection(asked, engine=Crowd(flight=4), watch=bar)
+    bar.up = False
+    rejection(settings(questions, tmp_path / "run", max_tokens=20), engine=Crowd(), watch=bar)
+    assert bar.done == bar.total == len(CHANCES) and not bar.up
+
+
 def drawn_at_once(policy: Policy, chances: list[float], flight: int) -> Ledger:
     """Draws as an engine with so many in flight makes them, whose replies are graded at once."""
     ledger, draw = Ledger(len(chances), policy), random.Random(flight)

@@ -85,7 +85,8 @@ class _Session:
         self._verdicts: list[Verdict] = []
         self._write_problems()
         self._ledger = self._restored()
-        self._shown = 0
+        self._shown: int | None = None
+        """Questions that the watch knows to be through; None while no bar is up."""
         self._examiner = Examiner(grader, plan.policy.probes, self._on_verdict, self._on_vote)
 
     def work(self) -> None:
@@ -207,7 +208,10 @@ class _Session:
                 for reply in replies:
                     clock.tick()
                     self._take(reply, engine, asker)
+            self._examiner.flush()
+            self._write()
         finally:
+            self._shown = None
             clock.stop()
             if self._engine is None:
                 engine.close()
@@ -278,7 +282,7 @@ class _Session:
             through = len(self._plan.problems) - self._ledger.open
         self._run.append("problems", elected)
         self._run.append("verdicts", verdicts)
-        if through > self._shown:
+        if self._shown is not None and through > self._shown:
             self._watch.advance(through - self._shown)
             self._shown = through
 
