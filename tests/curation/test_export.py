@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("export")
     drafts = [draft(f"d{n}", question=f"Number {n}?", source="math" if n % 3 else "gsm8k", level=str(n % 2),
                     teacher="server/1 | <b>x</b>", parents=(f"seed{n}",)) for n in range(ROWS)]  # fmt: skip
-    drafts.append(draft("empty", solution=""))
+    drafts.append(draft("empty", solution="", answer=""))
     return curated(make_run(folder / "in", "synthesize", drafts=drafts), out=folder / "out", ladder="6,12,24")
 
 

@@ -178,7 +178,7 @@ def test_faulty_rows_are_rejects_under_their_id_or_line(tmp_path: Path) -> None:
         {"id": "good", "question": "2 + 2?", "answer": "4", "solution": "4"},
         {"id": "empty", "question": " ", "answer": "4", "solution": "4"},
         {"question": {"text": "?"}, "answer": "4", "solution": "4"},
-        {"id": "bare", "question": "3 + 3?", "answer": "6", "solution": ""},
+        {"id": "bare", "question": "3 + 3?", "answer": "", "solution": ""},
     ])  # fmt: skip
     with path.open("a") as file:
         file.write('{"id": "torn", "question": "1 +')
@@ -190,6 +190,22 @@ def test_faulty_rows_are_rejects_under_their_id_or_line(tmp_path: Path) -> None:
         ("d.jsonl:5", "read", "cut off: the last line"),
         ("bare", "solution", "no solution"),
     ]
+
+
+def test_rows_with_an_answer_alone_stay_and_are_counted(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "d.jsonl",
+        [{"id": f"q{n}", "question": f"{n} + {n}?", "answer": str(2 * n)} for n in range(3)],
+    )
+    run = curated(path, out=tmp_path / "out")
+    assert {key: one.completion.strip() for key, one in examples(run).items()} == {
+        "q0": "0",
+        "q1": "2",
+        "q2": "4",
+    }
+    assert any("3 rows have no solution" in note for note in (run.summary or {})["notes"])
+    boxed = curated(path, out=tmp_path / "boxed", final_answer="boxed")
+    assert examples(boxed)["q1"].completion.strip() == "The final answer is $\\boxed{2}$."
 
 
 def test_the_benchmark_train_split_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,8 @@ def _summary(pipeline: Pipeline, written: dict[str, Any], notes: list[str]) -> d
             *notes,
             f"{len(missing)} of {rungs} rungs are missing: {missing[0]:,} {told['by']} asked for, {left:,} left",
         ]
+    if bare := written["counts"]["answers_alone"]:
+        notes = [*notes, f"{bare:,} rows have no solution: what is learnt of them is the answer alone"]
     if not written["counts"]["examples"]:
         notes = [*notes, NOTHING_LEFT]
     if cleaning.STEP not in pipeline.told:

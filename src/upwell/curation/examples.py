@@ -59,8 +59,14 @@ class Maker:
         )
 
     def solution(self, draft: Draft) -> str:
-        """The solution as it is to be learnt."""
+        """The solution as it is to be learnt; of a row that has none, the answer."""
         text = draft.solution.strip()
+        if not text:
+            return (
+                draft.answer
+                if self.final == "keep"
+                else _ENDINGS[self.final][1].format(answer=draft.answer).strip()
+            )
         if not self.calculator:
             text = _CALCULATOR.sub("", text)
         if self.final != "keep" and draft.answer:

@@ -147,12 +147,7 @@ class FileInput:
                 raise self._missing(field, path, head[0])
         if "question" not in found:
             raise self._missing("question", None, head[0])
-        holds = "answer" in found and any(
-            after_hashes(text) or last_boxed(text)
-            for row in head
-            if (text := self._said(row, found["answer"]))
-        )
-        if "solution" not in found and not holds:
+        if "solution" not in found and "answer" not in found:
             raise self._missing("solution", None, head[0])
         return found
 

@@ -95,7 +95,9 @@ def length_fault(least: int | None, most: int | None) -> Callable[[Draft], str |
 
 def unsolved(draft: Draft) -> str | None:
     """Whether there is nothing to learn from."""
-    return "no question" if not draft.question.strip() else None if draft.solution.strip() else "no solution"
+    if not draft.question.strip():
+        return "no question"
+    return None if draft.solution.strip() or draft.answer.strip() else "no solution"
 
 
 def unanswered(style: str) -> Callable[[Draft], str | None]:

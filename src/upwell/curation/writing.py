@@ -50,9 +50,11 @@ def write_examples(
     counts: dict[str, Counter[str]] = {name: Counter() for name in _COUNTED}
     watch.begin("writing examples", len(rows))
     batch: list[Record] = []
+    bare = 0
     for at, draft in enumerate(rows.taken(order.tolist())):
         rung = bisect_right(lengths, at) + 1
         batch.append(maker.example(draft, rung if rung <= len(lengths) else None))
+        bare += not draft.solution.strip()
         for name, counter in counts.items():
             counter[getattr(draft, name) or ""] += 1
         if len(batch) >= _BATCH:
@@ -63,7 +65,7 @@ def write_examples(
     watch.advance(len(batch))
     watch.end()
     return {
-        "counts": {"examples": len(rows), "failed": len(rungs) - len(lengths)},
+        "counts": {"examples": len(rows), "answers_alone": bare, "failed": len(rungs) - len(lengths)},
         "tokens": {
             "completion": int(tokens.sum()),
             "by": PIECES if count is count_pieces else settings.model,
