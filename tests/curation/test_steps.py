@@ -92,7 +92,7 @@ def test_a_reject_holds_what_was_rejected_and_the_summary_counts_every_row(tmp_p
     assert run.summary is not None
     steps = {step["step"]: step for step in run.summary["steps"]}
     assert [step["step"] for step in run.summary["steps"]][:4] == ["read", "solution", "length", "sound"]
-    assert steps["length"] == {"step": "length", "in": 2, "out": 1, "rejected": {"too short": 1}}
+    assert steps["length"] == {"step": "length", "in": 3, "out": 1, "rejected": {"too short": 2}}
     for before, after in zip(run.summary["steps"], run.summary["steps"][1:], strict=False):
         assert before["out"] == after["in"]
     assert run.count("rejects") == run.summary["counts"]["rejected"] == 2
