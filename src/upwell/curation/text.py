@@ -4,7 +4,7 @@ Layout, case, accents, punctuation and the noise of LaTeX say nothing about whic
 `\dfrac{1}{2}` and `1/2`, `$x \cdot y$` and `x * y`, `twenty-five` and `25` read the same. What is left is one list of
 words. Masking replaces some of them and moves none, so that all views of a text can be laid side by side.
 
-Everything here takes time linear in the length of the text, whatever is in it.
+Everything here takes time linear in the length of the text, whatever is in it, and no text is read for ever.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from functools import cache, lru_cache
 
 NUMBER, NAME, PERSON = "#", "@", "~"
 """What a number, a name and a pronoun of a person become; none of them can be a word."""
+
+LONGEST = 1_000_000
+"""Characters of a text that are read, about 200,000 words and a second; what stands behind them is not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,13 @@ def read(text: str) -> Reading:
 
     A number is digits with separators and decimals, a fraction of two numbers (`3/4`, `2 1/2`, `\frac34`) or number
     words (`two hundred`, `half`, `twice`), with its percent sign or currency. A name is a capitalised word that is
-    not one of those that open sentences. Names of one letter are variables and stay.
+    not one of those that open sentences. Names of one letter are variables and stay. Nothing is read behind the first
+    `LONGEST` characters.
     """
     reading = Reading([], [], [])
     words, masked, skeleton = reading.words, reading.masked, reading.skeleton
     count: int | None = None  # value of the number words just before
-    for word, mask, shape, value in map(_kind, _TOKEN.findall(fold(text))):
+    for word, mask, shape, value in map(_kind, _TOKEN.findall(fold(text[:LONGEST])[:LONGEST])):
         if mask == NUMBER:
             if value and count and (joined := _joined(count, value)):
                 count, words[-1] = joined, str(joined)
@@ -80,9 +84,9 @@ def read(text: str) -> Reading:
 def fold(text: str) -> str:
     """The text in compatibility form without accents, invisible characters, contractions and the code of figures."""
     if not text.isascii():
-        # Marks go first: ordering a long run of them takes time quadratic in its length (20 s for 100,000).
-        marks = _marks()
-        text = marks.sub("", unicodedata.normalize("NFKD", marks.sub("", text)))
+        # In pieces: ordering a run of marks takes time quadratic in its length, 20 s for 100,000 of them.
+        pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
+        text = _marks().sub("", "".join(unicodedata.normalize("NFKD", piece) for piece in pieces))
         text = _SIGN.sub(lambda match: _SIGNS[match[0]], text)
     if "[asy]" in text:
         text = _figures_named(text)
@@ -144,13 +148,14 @@ def _kind(token: str) -> tuple[str, str, str, int | None]:
 def _marks() -> re.Pattern[str]:
     """Combining marks and characters that do not show (soft hyphens, joiners, direction marks)."""
     found = [
-        code
-        for code in (*range(0x80, 0x1F000), *range(0xE0000, 0xE0200))
-        if unicodedata.combining(char := chr(code)) or unicodedata.category(char) == "Cf"
+        char
+        for char in map(chr, range(0x80, 0x10000))
+        if unicodedata.combining(char) or unicodedata.category(char) == "Cf"
     ]
-    return re.compile("[" + "".join(map(chr, found)) + "]+")
+    return re.compile(f"[{''.join(found)}]+")
 
 
+_PIECE = 64
 _DIGITS = r"(?:\d{1,40}(?:,\d{3}(?!\d)){0,10}(?:\.\d{1,40})?|\.\d{1,40})"
 _OVER = r"\\[dt]?frac\s?(?:\{\s?\d{1,20}\s?\}|\d)\s?(?:\{\s?\d{1,20}\s?\}|\d)"
 _TOKEN = re.compile(

@@ -6,8 +6,9 @@ for match in reference.check(rows, workers=2): ...
 
 from __future__ import annotations
 
+from upwell.curation.contamination.audit import Audit, Pair
 from upwell.curation.contamination.judging import Item, Match
 from upwell.curation.contamination.reference import Embed, Reference
 from upwell.curation.contamination.settings import METHODS, Settings
 
-__all__ = ["METHODS", "Embed", "Item", "Match", "Reference", "Settings"]
+__all__ = ["METHODS", "Audit", "Embed", "Item", "Match", "Pair", "Reference", "Settings"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -23,8 +25,8 @@ LONGEST = 2000
 """Words of a benchmark text that are compared; the rest of a longer one is not looked at."""
 _BACKOFF = 10
 """Occurrences of a word after which what follows it is believed as much as plain frequencies."""
-UNKNOWN = 0
-"""The number of every word that no benchmark has. It equals no word of a benchmark."""
+_PROSE = 0.25
+"""Share of numbers, operators and variables up to which a text is prose."""
 
 
 class Vocabulary:
@@ -58,9 +60,9 @@ class Vocabulary:
             self._present = np.zeros(2 * len(self.ids) + 2, np.bool_)
 
     def view(self, words: Sequence[str]) -> Ids:
-        """Words as numbers."""
+        """Words as numbers; those that no benchmark has as numbers below 0, the same word as the same."""
         get = self.ids.get
-        return np.array([get(word, UNKNOWN) for word in words], np.int32)
+        return np.array([get(word) or _strange(word) for word in words], np.int32)
 
     def weigh(self, view: Ids) -> Floats:
         """The weight of each word, in bits; words that no benchmark question has weigh most."""
@@ -72,13 +74,19 @@ class Vocabulary:
 
     def among(self, view: Ids, other: Ids) -> npt.NDArray[np.bool_]:
         """Which words are also anywhere in another text."""
+        other = np.maximum(other, 0)
         self._present[other] = True
         found = self._present[view]
         self._present[other] = False
         return found
 
     def _known(self, view: Ids) -> Ids:
-        return np.where(view < len(self._weights), view, UNKNOWN)
+        return np.where((view > 0) & (view < len(self._weights)), view, 0)
+
+
+@lru_cache(maxsize=1 << 16)
+def _strange(word: str) -> int:
+    return -1 - (zlib.crc32(word.encode(errors="replace")) >> 1)
 
 
 @dataclass(slots=True)
@@ -110,7 +118,7 @@ class Bag:
     def overlap(self, other: Bag, least: float = 0.0) -> float:
         """Plain Dice overlap of the numbers times the weighted one of the rest; 0 where it is less than `least`."""
         every = self._numbers.total() + other._numbers.total()
-        same = sum(count for number, count in (self._numbers & other._numbers).items() if number > UNKNOWN)
+        same = (self._numbers & other._numbers).total()
         numbers = 2 * same / every if every else 1.0
         if numbers < least:
             return 0.0
@@ -127,15 +135,13 @@ class Bag:
             words = views.words.astype(np.int64)
             weights, symbols = vocabulary.weigh(views.words), vocabulary.is_symbol(views.words)
             hidden = np.isin(views.skeleton, [vocabulary.ids[mask] for mask in (NUMBER, NAME, PERSON)])
-            # An unknown word is like nothing else: each gets a name of its own.
-            named = np.where(words > UNKNOWN, words, -1 - np.arange(len(words)))
             prose = ~symbols & ~hidden
             # Three words in a row, two of them symbols: a rewording leaves formulas as they are.
             size = np.int64(len(vocabulary.ids) + 1)
             piece = symbols[:-2].astype(np.int8) + symbols[1:-1] + symbols[2:] >= 2
             pieces = (words[:-2] * size + words[1:-1]) * size + words[2:] + size
             heft = weights[:-2] + weights[1:-1] + weights[2:]
-            self._weights = dict(zip(named[prose].tolist(), weights[prose].tolist(), strict=True))
+            self._weights = dict(zip(words[prose].tolist(), weights[prose].tolist(), strict=True))
             self._weights.update(zip(pieces[piece].tolist(), heft[piece].tolist(), strict=True))
         return self._weights
 
@@ -151,6 +157,8 @@ class Entry:
     """Information of the form, see `Settings.bits`."""
     bits_with_numbers: float
     """The same, and that of its numbers."""
+    is_prose: bool
+    """Whether it is words with numbers rather than formulas."""
     bag: Bag | None = None
     """Made at the first comparison."""
 
@@ -163,7 +171,8 @@ def entries(side: Field, texts: Sequence[tuple[Problem, Reading]], vocabulary: V
     made = []
     for (problem, _), view, form in zip(texts, views, bits.tolist(), strict=True):
         numbers = float(vocabulary.weigh(view.words[view.masked == number]).sum())
-        made.append(Entry(problem.key, side, view, form, form + numbers))
+        symbols = int(vocabulary.is_symbol(view.words).sum())
+        made.append(Entry(problem.key, side, view, form, form + numbers, symbols <= _PROSE * len(view)))
     return made
 
 

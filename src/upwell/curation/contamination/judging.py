@@ -56,6 +56,13 @@ class Match:
         """Whether `method` alone, with this bound, calls the row contaminated."""
         return method in self.counting and self.scores.get(method, 0.0) >= bound
 
+    def rank(self, settings: Settings) -> tuple[int, float]:
+        """Sorts contaminated before clean, surer methods first, then by how near a score comes to its bound."""
+        if self.method is not None:
+            return -METHODS.index(self.method), self.score
+        ratios = [score / max(settings.bound(method), 1e-9) for method, score in self.scores.items()]
+        return -len(METHODS), max(ratios, default=0.0)
+
 
 class Judge:
     """Benchmark texts made ready, and the comparison of rows with them. Plain data: workers get a copy."""
@@ -82,10 +89,10 @@ class Judge:
             neighbours: Per row the number of the nearest benchmark question by vectors, and its cosine.
             thorough: Score what is far as well; without, most rows have no match at all.
         """
-        questions = [Views.of(read(question), self._vocabulary) for _, question, _ in rows]
-        solutions = [Views.of(read(solution), self._vocabulary) for _, _, solution in rows]
+        questions = [read(question) for _, question, _ in rows]
+        solutions = [read(solution) for _, _, solution in rows]
         found: list[list[Match]] = [[] for _ in rows]
-        ways: tuple[tuple[Field, Field, list[Views]], ...] = (
+        ways: tuple[tuple[Field, Field, list[Reading]], ...] = (
             ("question", "question", questions),
             ("solution", "solution", solutions),
             ("solution", "question", solutions),
@@ -94,7 +101,7 @@ class Judge:
             for row, match in self._compared(rows, side, against, texts, neighbours, thorough):
                 found[row].append(match)
         return [
-            max(matches, key=self._rank) if matches else Match(key)
+            max(matches, key=lambda match: match.rank(self._settings)) if matches else Match(key)
             for (key, _, _), matches in zip(rows, found, strict=True)
         ]
 
@@ -103,12 +110,13 @@ class Judge:
         rows: Sequence[Item],
         side: Field,
         against: Field,
-        texts: Sequence[Views],
+        readings: Sequence[Reading],
         neighbours: Sequence[tuple[int, float]],
         thorough: bool,
     ) -> Iterator[tuple[int, Match]]:
         """The comparisons of one text of each row with the benchmark texts that it might be."""
         shelf = self._shelves[against]
+        texts = [Views.of(reading, self._vocabulary) for reading in readings]
         least = FAINT if thorough else self._settings.nominate
         nominated = shelf.index.nominate([views.skeleton for views in texts], least, CANDIDATES)
         for row, views in enumerate(texts):
@@ -126,7 +134,7 @@ class Judge:
                     scores["embedding"] = cosine
                 method = self._method(comparison, scores)
                 if method is not None or thorough:
-                    yield row, _match(rows[row], side, comparison, scores, method)
+                    yield row, _match(rows[row][0], side, comparison, scores, method, readings[row])
 
     def _method(self, comparison: Comparison, scores: Scores) -> str | None:
         """The surest method that calls the row contaminated."""
@@ -134,13 +142,6 @@ class Judge:
             if scores.get(method, 0.0) >= self._settings.bound(method):
                 return method
         return None
-
-    def _rank(self, match: Match) -> tuple[int, float]:
-        """Contaminated before clean, surer methods first; then by how near the scores come to their bounds."""
-        if match.method is not None:
-            return -METHODS.index(match.method), match.score
-        ratios = [score / max(self._settings.bound(method), 1e-9) for method, score in match.scores.items()]
-        return -len(METHODS), max(ratios, default=0.0)
 
 
 class _Shelf:
@@ -154,7 +155,9 @@ class _Shelf:
             self.same.setdefault(entry.views.words.tobytes(), number)
 
 
-def _match(row: Item, side: Field, comparison: Comparison, scores: Scores, method: str | None) -> Match:
-    words = read(row[1] if side == "question" else row[2]).words[comparison.span][:_SHOWN]
+def _match(
+    key: str, side: Field, comparison: Comparison, scores: Scores, method: str | None, reading: Reading
+) -> Match:
+    words = reading.words[comparison.span][:_SHOWN]
     entry = comparison.entry
-    return Match(row[0], method, entry.key, side, entry.field, scores, comparison.counting, " ".join(words))
+    return Match(key, method, entry.key, side, entry.field, scores, comparison.counting, " ".join(words))

@@ -26,7 +26,7 @@ class Reference:
     def __init__(self, problems: Sequence[Problem], settings: Settings, embed: Embed | None = None) -> None:
         self.settings = settings
         self._judge = Judge(problems, settings)
-        self._size = len(problems)
+        self._problems = {problem.key: problem for problem in problems}
         self._embed = embed
         self._vectors = None if embed is None else _unit(embed([problem.question for problem in problems]))
 
@@ -51,7 +51,14 @@ class Reference:
 
     def __len__(self) -> int:
         """Benchmark problems."""
-        return self._size
+        return len(self._problems)
+
+    def text(self, match: Match) -> str:
+        """The benchmark text that a match is near to; empty where there is none."""
+        problem = self._problems.get(match.against)
+        if problem is None:
+            return ""
+        return problem.question if match.against_field == "question" else problem.solution or ""
 
     def check(self, items: Iterable[Item], *, workers: int = 1) -> Iterator[Match]:
         """The contaminated rows among `items`, in their order, each with the benchmark text it is charged with.

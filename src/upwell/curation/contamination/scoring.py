@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+
 import numpy as np
 
+from upwell.curation.contamination.alignment import agreeing, common, densest, heaviest, runs
 from upwell.curation.contamination.entries import Bag, Entry, Floats, Ids, Views, Vocabulary
 from upwell.curation.contamination.settings import METHODS, Settings
 
 Scores = dict[str, float]
 
 _SLACK, _SPARE = 1.25, 8
-"""A text of up to this many times the words of the benchmark text, and so many more, is compared as a whole."""
+"""A row of up to this many times the words of the benchmark text, and so many more, is compared as a whole."""
 _MARGIN, _LITTLE = 1.05, 2
-"""Of a longer text the nearest part of this many times as many words, and so many more."""
+"""A part of a row has this many times the words of the benchmark text, and so many more."""
+_HOPEFUL = 0.6
+"""Share of what `template` asks for that has to be there before anything counts as replaced."""
 _LEAST_N = 5
 """Words of an n-gram in the shortest texts."""
 _LITERAL = ("span", "ngram", "reworded", "embedding")
@@ -25,15 +31,14 @@ class Comparison:
     def __init__(self, views: Views, entry: Entry, vocabulary: Vocabulary, settings: Settings) -> None:
         self.entry = entry
         self._views, self._vocabulary, self._settings = views, vocabulary, settings
-        self._is_part = len(views) > int(len(entry.views) * _SLACK) + _SPARE
-        self._window = slice(0, len(views))
+        self._same_length = len(views) <= int(len(entry.views) * _SLACK) + _SPARE
         self.span = slice(0, 0)
         """The words of the row that are the longest piece shared, once scored."""
         self.counting = tuple(
             method
             for method in METHODS
             if method == "exact"
-            or (entry.bits_with_numbers if method in _LITERAL else entry.bits) >= settings.bits
+            or (entry.bits_with_numbers if method in _LITERAL else entry.bits) >= settings.bits_for(method)
         )
         """The methods whose score counts, the benchmark text saying enough for them."""
 
@@ -45,28 +50,23 @@ class Comparison:
         """
         ours, theirs, settings = self._views, self.entry.views, self._settings
         scores = {"exact": float(np.array_equal(ours.words, theirs.words))}
-        literal = thorough or (
+        if thorough or (
             "span" in self.counting
             and self._shared(ours.words, theirs.words) >= min(settings.span, settings.ngram)
-        )
-        form = by_form and (
+        ):
+            self._literal(scores)
+        if by_form and (
             thorough
             or (
                 "masked" in self.counting
                 and self._shared(ours.skeleton, theirs.skeleton) >= min(settings.masked, settings.renamed)
             )
-        )
-        if self._is_part and self.entry.bits < 2 * settings.bits:
-            form = False  # many a longer text has a short form somewhere in it
-        if self._is_part and (literal or form):
-            width = int(len(theirs) * _MARGIN) + _LITTLE
-            weights = self._vocabulary.weigh(ours.skeleton)
-            self._window = _densest(ours.skeleton, theirs.skeleton, weights, width)
-        if literal:
-            self._literal(scores)
-        if form:
-            self._form(scores)
-        if by_form and not self._is_part and (thorough or "reworded" in self.counting):
+        ):
+            scores["masked"] = self._agreement(ours.masked, theirs.masked)
+            scores["renamed"] = self._agreement(ours.skeleton, theirs.skeleton)
+        if by_form and self.entry.is_prose and (thorough or "template" in self.counting):
+            scores["template"] = self._template(0.0 if thorough else settings.template)
+        if by_form and self._same_length and (thorough or "reworded" in self.counting):
             scores["reworded"] = self._reworded(0.0 if thorough else settings.reworded)
         return scores
 
@@ -75,68 +75,76 @@ class Comparison:
         weights = self._vocabulary.weigh(theirs)
         return float(weights[self._vocabulary.among(theirs, ours)].sum() / weights.sum())
 
-    def _literal(self, scores: Scores) -> None:
-        ours, theirs = self._views.words[self._window], self.entry.views.words
-        lengths, ends = _runs(theirs, ours)
-        weights = self._vocabulary.weigh(theirs)
-        total = self._total(ours, weights)
-        longest = int(np.argmax(lengths))
-        size = int(lengths[longest])
-        stop = self._window.start + int(ends[longest]) + 1
-        self.span = slice(stop - size, stop)
-        scores["span"] = float(weights[longest - size + 1 : longest + 1].sum()) / total
-        n = min(self._settings.n, max(len(theirs) // 2, _LEAST_N))
-        edges = np.zeros(len(theirs) + 1, np.int64)
-        for last in np.flatnonzero(lengths >= n):
-            edges[last - lengths[last] + 1] += 1
-            edges[last + 1] -= 1
-        scores["ngram"] = float(weights[np.cumsum(edges[:-1]) > 0].sum()) / total
+    @property
+    def _width(self) -> int:
+        return int(len(self.entry.views) * _MARGIN) + _LITTLE
 
-    def _form(self, scores: Scores) -> None:
-        skeleton, masked = self._views.skeleton[self._window], self._views.masked[self._window]
-        scores["masked"] = self._agreement(masked, self.entry.views.masked)
-        scores["renamed"] = self._agreement(skeleton, self.entry.views.skeleton)
+    @cached_property
+    def _part(self) -> slice:
+        """Where in the row the word pairs of the benchmark text are densest."""
+        ours = self._views.skeleton
+        return densest(ours, self.entry.views.skeleton, self._vocabulary.weigh(ours), self._width)
+
+    def _ways(self, bits: float) -> Iterator[tuple[slice, bool]]:
+        """Whole row beside whole text, and, for a text that says enough, the part of the row that is nearest to it.
+
+        The former is a share of the heavier text, the latter (True) of the benchmark's: many a longer text has a
+        short one somewhere in it.
+        """
+        if self._same_length:
+            yield slice(0, len(self._views)), False
+        if len(self._views) > self._width and bits >= 2 * self._settings.bits:
+            yield self._part, True
+
+    def _total(self, ours: Ids, weights: Floats, is_part: bool) -> float:
+        theirs = float(weights.sum())
+        return theirs if is_part else max(theirs, float(self._vocabulary.weigh(ours).sum()))
+
+    def _literal(self, scores: Scores) -> None:
+        theirs = self.entry.views.words
+        weights = self._vocabulary.weigh(theirs)
+        n = min(self._settings.n, max(len(theirs) // 2, _LEAST_N))
+        scores.update(span=0.0, ngram=0.0)
+        # A literal copy in a much longer row is no coincidence, be it short.
+        for window, is_part in self._ways(self.entry.bits_with_numbers * (1 if self._same_length else 2)):
+            ours = self._views.words[window]
+            lengths, ends = runs(theirs, ours)
+            total = self._total(ours, weights, is_part)
+            last = int(np.argmax(lengths))
+            size = int(lengths[last])
+            if size > self.span.stop - self.span.start:
+                stop = window.start + int(ends[last]) + 1
+                self.span = slice(stop - size, stop)
+            edges = np.zeros(len(theirs) + 1, np.int64)
+            for at in np.flatnonzero(lengths >= n):
+                edges[at - lengths[at] + 1] += 1
+                edges[at + 1] -= 1
+            piece = float(weights[last - size + 1 : last + 1].sum()) / total
+            pieces = float(weights[np.cumsum(edges[:-1]) > 0].sum()) / total
+            scores["span"], scores["ngram"] = max(scores["span"], piece), max(scores["ngram"], pieces)
+
+    def _agreement(self, ours: Ids, theirs: Ids) -> float:
+        """Share of the text that both have in the same order."""
+        weights = self._vocabulary.weigh(theirs)
+        return max(
+            (
+                heaviest(theirs, ours[window], weights) / self._total(ours[window], weights, is_part)
+                for window, is_part in self._ways(self.entry.bits)
+            ),
+            default=0.0,
+        )
+
+    def _template(self, least: float) -> float:
+        """Share of the text that is as in the other, word by word, or replaced alike throughout."""
+        theirs, best = self.entry.views.skeleton, 0.0
+        for window, is_part in self._ways(self.entry.bits):
+            ours = self._views.skeleton[window]
+            total = len(theirs) if is_part else max(len(theirs), len(ours))
+            if common(theirs, ours) >= _HOPEFUL * least * total:
+                best = max(best, agreeing(theirs, ours) / total)
+        return best
 
     def _reworded(self, least: float) -> float:
         if self.entry.bag is None:
             self.entry.bag = Bag(self.entry.views, self._vocabulary)
         return Bag(self._views, self._vocabulary).overlap(self.entry.bag, least)
-
-    def _agreement(self, ours: Ids, theirs: Ids) -> float:
-        """Share of the text that both have in the same order."""
-        weights = self._vocabulary.weigh(theirs)
-        return _heaviest(theirs, ours, weights) / self._total(ours, weights)
-
-    def _total(self, ours: Ids, weights: Floats) -> float:
-        """What a score is a share of: the weight of the heavier text; of a part, that of the benchmark's."""
-        return max(float(weights.sum()), 0.0 if self._is_part else float(self._vocabulary.weigh(ours).sum()))
-
-
-def _densest(ours: Ids, theirs: Ids, weights: Floats, width: int) -> slice:
-    """Where in a long text the word pairs of another are densest: `width` words of it."""
-    size = np.int64(max(int(ours.max()), int(theirs.max())) + 1)
-    pairs = ours[:-1] * size + ours[1:]
-    hits = np.isin(pairs, theirs[:-1] * size + theirs[1:]) * (weights[:-1] + weights[1:])
-    sums = np.r_[0.0, np.cumsum(hits)]
-    begin = int(np.argmax(sums[width - 1 :] - sums[: len(sums) - width + 1]))
-    return slice(begin, begin + width)
-
-
-def _runs(theirs: Ids, ours: Ids) -> tuple[Ids, Ids]:
-    """Per word of theirs the length of the longest common piece that ends there, and where in ours it ends."""
-    lengths, ends = np.zeros(len(theirs), np.int32), np.zeros(len(theirs), np.int32)
-    row = np.zeros(len(ours) + 1, np.int32)
-    for at, word in enumerate(theirs.tolist()):
-        row[1:] = (row[:-1] + 1) * (ours == word)
-        ends[at] = row[1:].argmax()
-        lengths[at] = row[1 + ends[at]]
-    return lengths, ends
-
-
-def _heaviest(theirs: Ids, ours: Ids, weights: Floats) -> float:
-    """Weight of the heaviest common subsequence."""
-    row = np.zeros(len(ours) + 1)
-    for word, weight in zip(theirs.tolist(), weights.tolist(), strict=True):
-        np.maximum(row[1:], row[:-1] + weight * (ours == word), out=row[1:])
-        np.maximum.accumulate(row, out=row)
-    return float(row[-1])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from upwell.errors import UsageError
 
-METHODS = ("exact", "span", "ngram", "masked", "renamed", "reworded", "embedding")
+METHODS = ("exact", "span", "ngram", "masked", "renamed", "template", "reworded", "embedding")
 """From the surest to the most debatable; a row is charged with the first that finds it."""
 
 
@@ -24,6 +24,9 @@ class Settings:
     """Share, by weight, in which both texts agree in order when numbers are masked."""
     renamed: float = 0.92
     """Share, by weight, in which both texts agree in order when numbers, names and he/she are masked."""
+    template: float = 0.85
+    """Share of the words in which both texts agree in order when numbers, names and he/she are masked, and words that
+    are replaced alike throughout (`cookies` by `muffins`) count as the same. Only of benchmark texts that are prose."""
     reworded: float = 0.7
     """Weighted overlap of the words and numbers of both texts in any order."""
     embedding: float = 0.9
@@ -34,8 +37,8 @@ class Settings:
     """Information that a benchmark text must have for anything but `exact` to count, in bits: how surprising its
     form is to who knows all the other benchmark questions. `Compute $\\sin 45^\\circ$` has 24, the greatest common
     divisor of two numbers 28, a word problem 100 and more. Where the text is a part of a longer row, its form has to
-    have twice as many."""
-    nominate: float = 0.3
+    have twice as many, for `template` three times."""
+    nominate: float = 0.2
     """Share of the rarer words and pairs of words of a benchmark text, by weight, that a row has to have for the two
     to be compared at all."""
 
@@ -45,6 +48,10 @@ class Settings:
             low, what = (8, "at least 8") if field.name == "n" else (0, "at least 0")
             if not value >= low:
                 raise UsageError(f"decontamination: {field.name} is {value}, but has to be {what}")
+
+    def bits_for(self, method: str) -> float:
+        """Information that a benchmark text must have for a method to count."""
+        return 3 * self.bits if method == "template" else self.bits
 
     def bound(self, method: str) -> float:
         """The least score with which a method removes a row."""

@@ -50,7 +50,7 @@ def in_order(
         UpwellError: A worker died.
     """
     source = iter(chunks)
-    first = list(islice(source, 3))
+    first = list(islice(source, 3 if workers > 1 else 0))
     if workers <= 1 or len(first) < 3:
         for chunk in chain(first, source):
             yield work(shared, chunk)
