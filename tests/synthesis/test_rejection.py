@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
 import time
@@ -12,8 +13,10 @@ import pytest
 from rejection_teacher import OPEN, Crowd, hide_answers, is_right, said, write_questions
 
 from upwell.engines.base import Reply, Request, Sampling, Usage
+from upwell.engines.scripted import ScriptedEngine
 from upwell.errors import BudgetSpent, UsageError
 from upwell.grading import RuleGrader
+from upwell.measurement import MeasureSettings, measure
 from upwell.records import Draft, Failure, Problem, Reject, Response, Verdict, draw_key, draw_seed
 from upwell.runs import Run
 from upwell.synthesis.rejection import plan, rejection
@@ -229,6 +232,26 @@ def test_a_pool_that_does_not_suffice_is_drawn_on_from(questions: Path, tmp_path
             engine=(short := Crowd(flight=2)),
         )  # fmt: skip
     assert not short.keys, "2,048 tokens may be taken by the first"
+
+
+def test_a_measured_run_is_a_pool_too(questions: Path, tmp_path: Path) -> None:
+    asked = settings(questions, tmp_path / "run", k_uniform=2, give_up=0.0)
+    same: dict[str, Any] = dict(
+        temperature=asked.heat,
+        top_p=asked.nucleus,
+        max_tokens=asked.max_tokens,
+        seed=3,
+        cache=False,
+        workers=1,
+    )
+    measured = measure(
+        MeasureSettings(problems=str(questions), samples=10, out=str(tmp_path / "measured"), **same),
+        engine=ScriptedEngine(said, identity="crowd"),
+    )
+    crowd = Crowd()
+    rejection(dataclasses.replace(asked, pool=str(measured)), engine=crowd)
+    assert set(drafts(tmp_path / "run")) == reference(asked)
+    assert crowd.keys and all(int(key.split("#")[1]) >= 10 for key in crowd.keys)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from upwell.synthesis.rejection.ledger import (
 )
 from upwell.synthesis.rejection.targets import Policy, chance_to_reach
 
-quickly = settings(max_examples=60, deadline=None)
+quickly = settings(max_examples=40, deadline=None)
 OUTCOMES = {"r": RIGHT, "w": WRONG, "m": MISSING}
 
 
