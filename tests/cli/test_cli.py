@@ -82,7 +82,7 @@ def test_help_names_every_verb_and_every_setting() -> None:
     [
         ("sample", ["--problems", "--out", "--samples", "--stop"]),
         ("measure", ["--problems", "--out", "--samples", "--style", "--plan"]),
-        ("grade", ["--style", "--out", "--also", "--score", "--judge", "--votes"]),
+        ("grade", ["--style", "--also", "--out", "--score", "--judge", "--votes"]),
     ],
 )
 def test_a_verbs_own_settings_come_before_those_of_any_model(verb: str, own: list[str]) -> None:

@@ -198,6 +198,20 @@ def test_style(measured: Measured) -> None:
         measured(style="nonsense")
 
 
+def test_also(tmp_path: Path) -> None:
+    settings = MeasureSettings(
+        problems=str(write_problems(tmp_path / "sums.jsonl")), out=str(tmp_path / "run"), samples=4,
+        prompt="plain", max_tokens=LIMIT, also=("boxed,auto",),
+    )  # fmt: skip
+    run = Run.read(measure(settings, engine=Pupil().engine))
+    assert run.count("verdicts-boxed") == run.count("verdicts") == 16
+    styles = {entry["style"]: entry["right"] for entry in (run.summary or {})["agreement"]["styles"]}
+    assert styles == {"auto": 8, "boxed": 0}
+    with pytest.raises(UsageError, match="no grading style `nonsense`"):
+        measure(dataclasses.replace(settings, also=("nonsense",), out=str(tmp_path / "other")))
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(("name", "value"), [("workers", 3), ("timeout", 0.5)])
 def test_what_the_grader_is_told(measured: Measured, name: str, value: float) -> None:
     assert measured(**{name: value}).grader[name] == value

@@ -14,7 +14,7 @@ from upwell.errors import UsageError
 from upwell.prompts import fewshot
 from upwell.records import Problem, problem_id
 
-PLAIN = ["plain", "boxed", "xwin-math", "alpaca", "deepseek-math"]
+PLAIN = ["plain", "boxed", "xwin-math", "alpaca", "deepseek-math", "metamath", "qwen2.5-math"]
 QUESTION = "What is {x} + {question}?"
 CHAT = prompts.Chat(template="<s>{{ messages[0].content }}</s>")
 
@@ -44,6 +44,16 @@ CHAT = prompts.Chat(template="<s>{{ messages[0].content }}</s>")
             f"User: {QUESTION}\nPlease reason step by step, and put your final answer within \\boxed{{}}.\n\n"
             "Assistant:",
         ),
+        (
+            "metamath",
+            "Below is an instruction that describes a task. Write a response that appropriately completes "
+            f"the request.\n\n### Instruction:\n{QUESTION}\n\n### Response: Let's think step by step.",
+        ),
+        (
+            "qwen2.5-math",
+            "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
+            f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n",
+        ),
     ],
 )
 def test_formats_to_the_character(name: str, text: str) -> None:
@@ -71,7 +81,7 @@ def test_the_chat_prompts_put_the_question_into_the_models_template() -> None:
 
 def test_every_template_has_its_own_digest_and_source() -> None:
     made = [prompts.get(name, chat=CHAT, examples=train) for name in prompts.names()]
-    assert len({template.digest for template in made}) == len(made) == 9
+    assert len({template.digest for template in made}) == len(made) == 11
     assert all(template.source for template in made)
     assert [prompts.get(template.name, chat=CHAT, examples=train).digest for template in made] == [
         template.digest for template in made

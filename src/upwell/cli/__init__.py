@@ -23,6 +23,10 @@ VERBS = {
         "upwell.cli.training:train",
         "Say what a training run takes: its recipe, tokens, memory, hours and dollars (only --plan so far).",
     ),
+    "evaluate": (
+        "upwell.cli.evaluating:evaluate",
+        "Models on a suite of benchmarks, each asked in its own way, beside published figures.",
+    ),
     "export": ("upwell.cli.curating:export", "Write a run's rows for other programs."),
     "compare": ("upwell.cli.measuring:compare", "Paired differences between two graded runs."),
     "report": ("upwell.cli.reporting:report", "Write one self-contained HTML page on finished runs."),

@@ -270,7 +270,7 @@ def grade_owed(
     del responses  # a million keys, not needed while grading
     if total == len(done):
         return
-    by_key = _golds(run)
+    by_key = _golds(run, questions=style_named(grader.style).mode is not None)
     main = table in ("verdicts", judging.RULES)
     watch.begin("grading" if main else f"grading as {grader.style}", total, len(done))
     clock = Clock(run, "grading")
@@ -303,12 +303,22 @@ class _Gold(msgspec.Struct, frozen=True):
     tolerance: float | None = None
 
 
-def _golds(run: Run) -> dict[str, Problem]:
+class _Asked(_Gold, frozen=True):
+    """What a style needs whose comparison depends on what was asked."""
+
+    question: str = ""
+
+
+def _golds(run: Run, *, questions: bool) -> dict[str, Problem]:
     return {
         gold.key: Problem(
-            key=gold.key, question="", answer=gold.answer, source=gold.source, tolerance=gold.tolerance
+            key=gold.key,
+            question=getattr(gold, "question", ""),
+            answer=gold.answer,
+            source=gold.source,
+            tolerance=gold.tolerance,
         )
-        for gold in run.rows("problems", _Gold)
+        for gold in run.rows("problems", _Asked if questions else _Gold)
     }
 
 

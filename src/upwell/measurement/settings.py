@@ -102,6 +102,8 @@ class Grading:
     style: str = "auto"
     """How answers are found and compared: auto, or another project's way (xwin-flex, dart, minerva, gsm8k ...; see
     docs/grading.md)."""
+    also: tuple[str, ...] = ()
+    """Also grade in these styles, separated by commas, and show where they disagree."""
     workers: int | None = None
     """Worker processes for symbolic comparison; one per core by default."""
     timeout: float = 5.0
@@ -117,6 +119,11 @@ class Grading:
             ("timeout", self.timeout, 0 < self.timeout < math.inf, "above 0"),
             *(("extrapolate", k, k >= 1, "1 or more") for k in self.extrapolate),
         )
+
+    def others(self) -> list[str]:
+        """The styles of `also`, each once, without `style` itself."""
+        named = [style.strip() for entry in self.also for style in entry.split(",")]
+        return [style for style in dict.fromkeys(named) if style and style != self.style]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +217,6 @@ class GradeSettings(Grading, JudgeSettings):
     """For a file without gold answers: the problem set that has them."""
     split: str = "test"
     """Split of --problems."""
-    also: tuple[str, ...] = ()
-    """Also grade in these styles, separated by commas, and show where they disagree."""
     score: str | None = None
     """For a run: what a verifier thinks of each response, for best_of@k and the weighted vote: logprob, a JSONL file of
     key and score, or a model (as --model takes it), whose score is the share of its --votes that call the response
@@ -224,11 +229,6 @@ class GradeSettings(Grading, JudgeSettings):
     def fields(self) -> dict[str, str]:
         """`field` as a mapping. Raises `UsageError` as `ProblemSettings.fields` does."""
         return _mapping(self.field, "--field gold=COLUMN --field response=COLUMN")
-
-    def others(self) -> list[str]:
-        """The styles of `also`, each once, without `style` itself."""
-        named = [style.strip() for entry in self.also for style in entry.split(",")]
-        return [style for style in dict.fromkeys(named) if style and style != self.style]
 
 
 def _mapping(entries: tuple[str, ...], example: str) -> dict[str, str]:

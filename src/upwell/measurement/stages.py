@@ -12,6 +12,8 @@ from upwell.engines.base import Engine, Reply, Request
 from upwell.engines.opening import Model, find_model
 from upwell.engines.spending import Metered, Price, price_of
 from upwell.errors import UsageError
+from upwell.grading.style import style_named
+from upwell.measurement.agreement import agreement
 from upwell.measurement.clock import Clock
 from upwell.measurement.grading import grade_owed, grader_of
 from upwell.measurement.pilot import PILOT, Estimate, estimate
@@ -25,13 +27,20 @@ from upwell.records import Failure, Problem, Response
 from upwell.runs import Run
 
 
-def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
+def sample(
+    settings: SampleSettings,
+    *,
+    engine: Engine | None = None,
+    model: Model | None = None,
+    watch: Watch | None = None,
+) -> Path:
     """Draw the owed responses into the run directory `settings.out`.
 
     Args:
         settings: What to draw.
         engine: Where responses come from; by default the embedded engine with `settings.model`. With an
-            engine of your own, prompts that need a chat template are refused.
+            engine of your own, prompts that need a chat template are refused, unless `model` is given.
+        model: What `settings.model` names, where that is known; `engine` is then an engine that serves it.
         watch: Told of the progress.
 
     Raises:
@@ -40,7 +49,7 @@ def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Wat
         EngineError: Nothing can be served any more; the run is resumable.
     """
     watch = watch or Silent()
-    with _Sampling(settings, engine, watch) as job, job.open("sample", {}, {}) as run:
+    with _Sampling(settings, engine, watch, model) as job, job.open("sample", {}, {}) as run:
         failed = job.draw(run)
         run.finish(
             {
@@ -54,16 +63,31 @@ def sample(settings: SampleSettings, *, engine: Engine | None = None, watch: Wat
     return Path(settings.out)
 
 
-def measure(settings: MeasureSettings, *, engine: Engine | None = None, watch: Watch | None = None) -> Path:
+def measure(
+    settings: MeasureSettings,
+    *,
+    engine: Engine | None = None,
+    model: Model | None = None,
+    watch: Watch | None = None,
+) -> Path:
     """Sample, grade and summarise in one run directory. Arguments and errors as for `sample`."""
     watch = watch or Silent()
-    with grader_of(settings) as grader, _Sampling(settings, engine, watch) as job:
+    others = settings.others()
+    for style in others:
+        style_named(style)
+    with grader_of(settings) as grader, _Sampling(settings, engine, watch, model) as job:
         identity = {"grader": grader.identity}
         with job.open("measure", identity, identity) as run:
             failed = job.draw(run)
             grade_owed(run, grader, watch)
+            for style in others:
+                with grader_of(settings, style) as other:
+                    grade_owed(run, other, watch, f"verdicts-{style}")
             notes = [*job.plan.problem_set.notes, *_of_failures(failed)]
-            run.finish(summary_of(run, grader, settings, watch, notes, failed))
+            summary = summary_of(run, grader, settings, watch, notes, failed)
+            if others:
+                summary["agreement"] = agreement(run, settings.style, others, watch)
+            run.finish(summary)
     return Path(settings.out)
 
 
@@ -94,7 +118,9 @@ def dry_run(
 class _Sampling:
     """One session of drawing: what is planned, and the engine, which is loaded only if something is owed."""
 
-    def __init__(self, settings: SampleSettings, engine: Engine | None, watch: Watch) -> None:
+    def __init__(
+        self, settings: SampleSettings, engine: Engine | None, watch: Watch, model: Model | None = None
+    ) -> None:
         self._settings = settings
         self._watch = watch
         self._engine = engine
@@ -102,11 +128,10 @@ class _Sampling:
         problem_set = load_problems(settings, graded=isinstance(settings, MeasureSettings))
         for note in problem_set.notes:
             watch.say(f"{problem_set.name}: {note}")
-        self._model: Model | None = None
-        self.price: Price | None = None
-        if engine is None:
+        self._model = model
+        if engine is None and model is None:
             self._model = find_model(settings.model, settings, say=watch.say)
-            self.price = price_of(self._model, settings)
+        self.price: Price | None = None if self._model is None else price_of(self._model, settings)
         template = template_for(settings.prompt, self._model, watch.say)
         self.plan: Plan = plan(settings, problem_set, template)
 

@@ -123,6 +123,17 @@ _FORMATS: dict[str, _Format] = {
         source="https://github.com/hkust-nlp/dart-math, dart_math/utils.py, template `deepseekmath`",
         stop=("\nUser:", "\nAssistant:"),
     ),
+    "metamath": _Format(
+        text=_ALPACA.removesuffix("\n") + " Let's think step by step.",
+        source="https://github.com/meta-math/MetaMath, eval_gsm8k.py",
+        # As above: upstream stops at bare words.
+        stop=("USER:", "ASSISTANT:", "\nQuestion:", "\n### Instruction:", "\n### Response:"),
+    ),
+    "qwen2.5-math": _Format(
+        text=f"<|im_start|>system\n{BOXED}<|im_end|>\n<|im_start|>user\n{{question}}<|im_end|>\n"
+        "<|im_start|>assistant\n",
+        source="https://github.com/QwenLM/Qwen2.5-Math, evaluation/utils.py, template `qwen25-math-cot`",
+    ),
     "gsm8k-8shot": _Format(
         text="Question: {question}\nAnswer:",
         source="Upwell; eight worked examples of the GSM8K train split",
