@@ -255,10 +255,12 @@ def test_drafts_of_a_program_have_exact_answers(tmp_path: Path) -> None:
         ({"method": "xwim"}, "no method `xwim`"),
         ({"method": "xwin", "k_uniform": 3}, "--k-uniform does nothing"),
         ({"method": "rejection", "count": 3}, "--count does nothing"),
+        ({"style": "dart"}, "--style does nothing"),
+        ({"method": "procedural", "seeds": "procedural:chain_sum", "count": 3}, "--like does nothing"),
         ({"like": "gsm"}, "--like is `gsm`"),
         ({"count": 0}, "--count is 0"),
         ({"seeds": "nowhere.jsonl"}, "nowhere"),
-        ({"method": "procedural"}, "makes questions by program"),
+        ({"method": "procedural", "like": "auto", "max_tokens": 2048}, "makes questions by program"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(

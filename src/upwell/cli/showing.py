@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,10 @@ def show(run: str, /, *, row: str | None = None, full: bool = False, json: bool 
         _print(json_.dumps({"manifest": found.manifest, "summary": found.summary}, ensure_ascii=False))
         return 0
     _tables(found)
-    verb, method = found.manifest.get("verb"), found.manifest["fingerprint"].get("method")
-    if verb == "synthesize" and method != "rejection":
-        from upwell.cli.synthesizing import yield_table
+    if found.manifest.get("verb") == "synthesize":
+        from upwell.cli.synthesizing import drafts_table
 
-        yield_table(found)
+        drafts_table(found)
     elif found.summary is not None and found.summary.get("metrics"):
         from upwell.cli.tables import metrics_table
 
@@ -55,7 +55,7 @@ def _tables(run: Run) -> None:
     manifest = run.manifest
     state = "finished" if run.summary is not None else "not finished: run the command again to go on"
     _print(visible(f"{run.path}: {manifest.get('verb')}, {state}"))
-    _print(visible(f"command: {manifest.get('command')}"))
+    _print(visible(f"command: {shlex.join(manifest.get('command') or [])}"))
     for entry in manifest.get("inputs", []):
         rows = f", {entry['rows']:,} rows of {entry['table']}" if "table" in entry else ""
         _print(visible(f"read: {entry['name']}{rows}, digest {str(entry.get('digest'))[:12]}"))

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from upwell.cli.flags import Flags, under
-from upwell.synthesis.settings import QuestionSettings, RejectionSettings, SynthesisSettings
+from upwell.synthesis.settings import REJECTION, QuestionSettings, RejectionSettings, SynthesisSettings
 
 if TYPE_CHECKING:
     from upwell.runs import Run
@@ -31,13 +31,78 @@ def synthesize(settings: Annotated[SynthesisSettings, Flags]) -> int:
     with Terminal() as terminal:
         path = stages.synthesize(settings, watch=terminal)
     run = Run.read(path)
-    yield_table(run)
+    drafts_table(run)
     sys.stdout.write(f"run: {visible(str(path))}\n")
     counts = (run.summary or {}).get("counts", {})
     return 1 if counts.get("failed") else 0
 
 
-def yield_table(run: Run) -> None:
+def drafts_table(run: Run) -> None:
+    """What a run of synthesis has given, whatever its method."""
+    if run.manifest["fingerprint"].get("method") == REJECTION:
+        _rejection_table(run)
+    else:
+        _yield_table(run)
+
+
+def _rejection_table(run: Run) -> None:
+    """Questions against their targets, by level; nothing where the run is not finished."""
+    from rich.table import Table
+
+    from upwell.cli.tables import console
+    from upwell.report.text import visible
+
+    if run.summary is None:
+        return
+    summary = run.summary
+    told = summary["rejection"]
+    scale = f", scale {told['scale']}" if told["scale"] else ""
+    table = Table(
+        title=visible(f"{told['policy']}{scale}, by {run.manifest.get('model', {}).get('name', '?')}"),
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("")
+    for column in (
+        "questions",
+        "target met",
+        "given up",
+        "kept",
+        "of wanted",
+        "with one",
+        "draws",
+        "fail rate",
+    ):
+        table.add_column(column, justify="right")
+    rows = told["levels"] if len(told["levels"]) > 1 else []
+    for name, row in [*((f"  {row['source']} {row['level'] or ''}", row) for row in rows), ("all", told)]:
+        table.add_row(
+            visible(name),
+            f"{row['questions']:,}",
+            f"{row['met']:,}",
+            f"{row['given_up']:,}",
+            f"{row['kept']:,}",
+            _share(row["kept"], row["target"]),
+            f"{row['covered']:,}",
+            f"{row['draws']:,}",
+            "" if row["fail_rate"] is None else f"{row['fail_rate']:.2f}",
+        )
+    out = console()
+    out.print(table)
+    counts, spending = summary["counts"], summary["spending"]
+    calls = {"calls": run.count("responses") + spending["wasted"]["calls"]}
+    tokens = spending["prompt_tokens"] + spending["completion_tokens"]
+    kept = counts["drafts"]
+    each = {
+        "tokens": tokens / kept if kept else None,
+        "usd": spending["usd"] / kept if kept and spending["usd"] is not None else None,
+    }
+    out.print(_took(calls, spending, each), markup=False)
+    for note in summary["notes"]:
+        out.print(visible(f"note: {note}"), markup=False)
+
+
+def _yield_table(run: Run) -> None:
     """Drafts, rejects by reason, and what they took; of an unfinished run, so far."""
     from rich.table import Table
 
@@ -90,7 +155,7 @@ def _took(counts: dict[str, Any], spending: dict[str, Any], each: dict[str, Any]
     return told
 
 
-def _share(rows: int, of: int) -> str:
+def _share(rows: int, of: int | None) -> str:
     return f"{100 * rows / of:.1f} %" if of else ""
 
 

@@ -190,12 +190,19 @@ class SynthesisSettings(RejectionSettings, QuestionSettings, EngineSettings, See
 
     def _check_used(self) -> None:
         """Refuse the first setting that was set and does nothing for the method."""
-        unused: type = QuestionSettings if self.method == REJECTION else RejectionSettings
-        for field in fields(unused):
-            if getattr(self, field.name) != field.default:
+        unused = {field.name for field in fields(QuestionSettings)}
+        if self.method != REJECTION:
+            unused = {field.name for field in fields(RejectionSettings)} | set(_OF_REJECTION)
+        if self.method == PROCEDURAL:
+            asked = {field.name for field in fields(EngineSettings)} | set(_OF_TEACHERS)
+            unused |= (asked | {field.name for field in fields(QuestionSettings)}) - {"count"}
+        for field in fields(self):
+            if field.name in unused and getattr(self, field.name) != field.default:
                 flag = "--" + field.name.replace("_", "-")
                 raise UsageError(f"{flag} does nothing for --method {self.method}", f"leave {flag} out")
-        if self.method != REJECTION and self.prompt != "auto":
-            raise UsageError(
-                "--prompt is for rejection: the other methods have prompts of their own", "leave --prompt out"
-            )
+
+
+_OF_REJECTION = ("prompt", "style", "workers", "timeout", "cache")
+"""What else is for rejection alone: the other methods have prompts of their own, and compare by the rules only."""
+_OF_TEACHERS = ("teacher", "temperature", "top_p", "max_tokens", "dry_run", "limit", "field")
+"""What is for methods that have a teacher, or seeds that are given."""

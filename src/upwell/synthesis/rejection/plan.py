@@ -17,8 +17,8 @@ from upwell.measurement.watch import Watch
 from upwell.records import draw_key, draw_seed
 from upwell.runs import Run
 from upwell.synthesis.rejection.pool import Pool
-from upwell.synthesis.rejection.seeds import questions
 from upwell.synthesis.rejection.targets import Policy
+from upwell.synthesis.seeds import load_seeds as questions
 from upwell.synthesis.settings import SynthesisSettings
 
 _PROMPTS = 256
