@@ -70,7 +70,8 @@ def _model_table(
     samples = summary["samples"]
     columns = ["n", "pass@1", "95 %"]
     columns += [f"PassRatio@{samples}", f"Pass@{samples}"] if samples else []
-    columns += ["graded as", "published", "difference", "within", "source"]
+    beside = any(row["published"] for row in rows)
+    columns += ["graded as"] + ["published", "difference", "within", "source"] * beside
     table.add_column("set")
     for column in columns:
         table.add_column(column, justify="left" if column in ("graded as", "source") else "right")
@@ -82,10 +83,12 @@ def _model_table(
             f"{row['problems']:,}",
             *_interval(row["greedy"]),
         ]
-        table.add_row(*start, *(sampled if samples else []), "upwell", *_published(row, None))
+        ours = _published(row, None) if beside else ()
+        table.add_row(*start, *(sampled if samples else []), "upwell", *ours)
         for style in row["styles"]:
             blank = [""] * (2 if samples else 0)
-            table.add_row("", "", *_interval(style), *blank, style["style"], *_published(row, style["style"]))
+            theirs = _published(row, style["style"]) if beside else ()
+            table.add_row("", "", *_interval(style), *blank, style["style"], *theirs)
     out.print(table)
 
 

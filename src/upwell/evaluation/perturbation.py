@@ -113,6 +113,8 @@ class _Reading:
     constants: set[Fraction]
     free: list[Figure]
     """Figures that may change."""
+    worded: set[Fraction]
+    """Values that the solution spells out, which nothing replaces."""
 
     @classmethod
     def of(cls, problem: Problem) -> _Reading:
@@ -138,7 +140,7 @@ class _Reading:
         ]
         if not free:
             raise Unprovable("no figure that can change by itself")
-        return cls(chain, asked, known, free)
+        return cls(chain, asked, known, free, spelled_out(solution))
 
 
 def _alone(figure: Figure, asked: Sequence[Figure], words: set[Fraction]) -> bool:
@@ -221,6 +223,8 @@ class _Draw:
             self.results.append(value)
             self._mean(step.value, value)
         self._check_order()
+        if any(self._meanings.get(value, {value}) != {value} for value in reading.worded):
+            raise Unprovable("a changed number that the solution spells out")
 
     def meaning(self, value: Fraction) -> Fraction:
         """What a number of this value becomes.

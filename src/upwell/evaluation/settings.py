@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from upwell import prompts
 from upwell.errors import UsageError, check_ranges
 from upwell.evaluation.suites import suite_named
 from upwell.measurement.settings import Grading, JudgeSettings
@@ -54,6 +55,8 @@ class EvaluateSettings(Grading, JudgeSettings):
         )
         if any(not stop for stop in self.stop):
             raise UsageError("--stop is empty, which would stop at once", "leave --stop out")
+        if self.prompt not in ("card", "auto", *prompts.names()):
+            prompts.get(self.prompt)  # which says what there is
         idle = [flag for flag, at_default in self._of_samples().items() if not at_default]
         if self.samples == 0 and idle:
             raise UsageError(

@@ -17,6 +17,7 @@ from upwell.evaluation.making import made
 from upwell.evaluation.rows import Row, average_of, comparisons, robustness, row_of
 from upwell.evaluation.settings import EvaluateSettings
 from upwell.evaluation.suites import Suite, SuiteSet, suite_named, with_originals
+from upwell.grading.style import style_named
 from upwell.measurement.grading import grade
 from upwell.measurement.judging import TABLE
 from upwell.measurement.settings import (
@@ -62,6 +63,8 @@ def evaluate(
     watch = _Once(watch or Silent())
     suite = suite_named(settings.suite)
     settings.check_judged()
+    for style in (settings.style, *settings.others()):
+        style_named(style)
     there, skipped = _available(_chosen(suite, settings), settings)
     with ExitStack() as stack:
         entered = contestants(models, settings, engines or {}, watch.say)
@@ -243,6 +246,7 @@ class _Evaluation:
             "skipped": list(skipped),
             "comparisons": comparisons(rows, out, self._watch),
             "robustness": robustness(rows, out),
+            "metrics": [],  # of its runs, each in its own summary
             "counts": {
                 "sets": len({row["set"] for row in rows}),
                 "failed": sum(row["failed"] for row in rows),
