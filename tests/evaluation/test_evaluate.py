@@ -120,6 +120,9 @@ def test_dart_compares_sets_where_the_question_says_find_the(bench: Path, tmp_pa
     model = Model(knows({"roots": "\\boxed{2, 1}"}))
     row = rows(evaluated({DART: model}, tmp_path / "run", suite="dart", sets=("math",)))["math"]
     assert row["styles"][0]["value"] == pytest.approx(1 / 3)
+    assert "</s>" in model.asked[0].sampling.stop, (
+        "its card's end of sequence, which the prompt template does not have"
+    )
 
 
 def test_models_are_compared_in_pairs(bench: Path, tmp_path: Path) -> None:
@@ -269,6 +272,9 @@ def test_a_cap_holds_for_the_whole_evaluation(bench: Path, tmp_path: Path) -> No
     assert Run.read(tmp_path / "run").summary is None
     evaluate([XWIN], EvaluateSettings(**given, max_total_tokens=9000), engines=engines)
     assert Run.read(tmp_path / "run").summary is not None
+    with pytest.raises(BudgetSpent):
+        evaluate([XWIN], EvaluateSettings(**given, max_total_tokens=9000, samples=2), engines=engines)
+    assert Run.read(tmp_path / "run").summary is None, "it would be of fewer samples than are wanted now"
 
 
 @pytest.mark.parametrize(

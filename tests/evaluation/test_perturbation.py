@@ -118,8 +118,8 @@ def test_real_problems_too() -> None:
         # 45 is what 20 and 25 are together: changed alone, the question would contradict itself.
         (
             "change by itself",
-            "Of 45 pens 20% are red, 20 are new and 25 are old. What are 45 pens worth at $1?",
-            "<<45*1=45>>45\n#### 45",
+            "Of 45 pens 20 are new and 25 are old. What do all the pens cost at $3 each?",
+            "<<45*3=135>>135\n#### 135",
         ),
         ("change by itself", "A shirt of $10 is 35% off. What is saved?", "<<10*35/100=3.5>>3.5\n#### 3.5"),
         ("plain arithmetic", "Ann has 31 pens. How many?", "<<__import__('os').getpid()=31>>31\n#### 31"),
@@ -142,6 +142,20 @@ def test_a_comparison_goes_the_way_it_went() -> None:
         made = changed(asked, seed)
         ann, bob, given = numbers(made.question)
         assert ann < bob and Fraction(made.answer) == bob - given
+
+
+def test_a_number_that_reads_two_ways_comes_out_the_same_in_both() -> None:
+    """23 is what Ann has left and what Bob has: if the two parted, nobody could tell which one the last step means."""
+    asked = problem(
+        "Ann has 57 pens, gives 19 to Cem and 15 to Dora. Bob has 23 pens. How many do Ann and Bob have?",
+        "Ann has 57-19=<<57-19=38>>38, then 38-15=<<38-15=23>>23.\nTogether 23+23=<<23+23=46>>46.\n#### 46",
+    )
+    for seed in range(20):
+        try:
+            ann, cem, dora, bob = numbers(changed(asked, seed).question)
+        except Unprovable:
+            continue
+        assert ann - cem - dora == bob
 
 
 def test_a_solution_in_words_is_not_left_behind() -> None:
