@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from upwell.curation.contamination.entries import Floats, Ids
 
+_TABLE, _FACTOR = 65_521, 40_503
 _REPLACED = 3
 """Most words that are taken to stand for one thing (`chocolate chip cookies`)."""
 _ALIKE = 0.6
@@ -18,10 +19,11 @@ _ALIKE = 0.6
 
 def densest(ours: Ids, theirs: Ids, weights: Floats, width: int) -> slice:
     """Where in a long text the word pairs of another are densest: `width` words of it."""
-    size = np.int64(max(int(ours.max()), int(theirs.max())) + 1)
-    pairs = ours[:-1] * size + ours[1:]
-    hits = np.isin(pairs, theirs[:-1] * size + theirs[1:]) * (weights[:-1] + weights[1:])
-    sums = np.r_[0.0, np.cumsum(hits)]
+    # A table by remainder takes one pair in a thousand for another, and a tenth of the time of an exact look-up.
+    wanted = np.zeros(_TABLE, np.bool_)
+    wanted[(theirs[:-1] * np.int64(_FACTOR) + theirs[1:]) % _TABLE] = True
+    hits = wanted[(ours[:-1] * np.int64(_FACTOR) + ours[1:]) % _TABLE] * (weights[:-1] + weights[1:])
+    sums = np.concatenate(([0.0], np.cumsum(hits)))
     begin = int(np.argmax(sums[width - 1 :] - sums[: len(sums) - width + 1]))
     return slice(begin, begin + width)
 

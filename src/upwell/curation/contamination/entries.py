@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,14 @@ class Bag:
         return self._weights
 
 
+class Weights(NamedTuple):
+    """The weights of a text's words in each view."""
+
+    words: Floats
+    masked: Floats
+    skeleton: Floats
+
+
 @dataclass
 class Entry:
     """A question or solution of a benchmark, ready to be compared with."""
@@ -153,6 +161,7 @@ class Entry:
     key: str
     field: Field
     views: Views
+    weights: Weights
     bits: float
     """Information of the form, see `Settings.bits`."""
     bits_with_numbers: float
@@ -172,7 +181,9 @@ def entries(side: Field, texts: Sequence[tuple[Problem, Reading]], vocabulary: V
     for (problem, _), view, form in zip(texts, views, bits.tolist(), strict=True):
         numbers = float(vocabulary.weigh(view.words[view.masked == number]).sum())
         symbols = int(vocabulary.is_symbol(view.words).sum())
-        made.append(Entry(problem.key, side, view, form, form + numbers, symbols <= _PROSE * len(view)))
+        weights = Weights(*map(vocabulary.weigh, (view.words, view.masked, view.skeleton)))
+        is_prose = symbols <= _PROSE * len(view)
+        made.append(Entry(problem.key, side, view, weights, form, form + numbers, is_prose))
     return made
 
 

@@ -49,9 +49,9 @@ class Index:
         new = np.r_[True, (both[:, 1:] != both[:, :-1]).any(axis=0)][: both.shape[1]]
         return both[0, new], both[1, new]
 
-    def nominate(self, views: Sequence[Ids], least: float, most: int) -> list[list[int]]:
-        """Per text the numbers of up to `most` entries of which it covers a share of at least `least`, best first."""
-        found: list[list[int]] = [[] for _ in views]
+    def nominate(self, views: Sequence[Ids], least: float, most: int) -> list[dict[int, float]]:
+        """Per text up to `most` entries of which it covers a share of at least `least`, best first, with that share."""
+        found: list[dict[int, float]] = [{} for _ in views]
         if not len(self._known):
             return found
         rows, keys = self._features(views)
@@ -64,8 +64,8 @@ class Index:
         text, entry, share = covered.row[near], covered.col[near], covered.data[near]
         # By what is shared and by how much of the text it is: short texts are in many a row as a whole.
         order = np.lexsort((entry, -share * share * self._total[entry], text))
-        text, entry = text[order], entry[order]
+        text, entry, share = text[order], entry[order], share[order]
         rank = np.arange(len(text)) - np.searchsorted(text, text)
         for i in np.flatnonzero(rank < most):
-            found[text[i]].append(int(entry[i]))
+            found[text[i]][int(entry[i])] = float(share[i])
         return found

@@ -20,6 +20,8 @@ CANDIDATES = 8
 """Benchmark texts that one text of a row is compared with."""
 FAINT = 0.02
 """What stands for `Settings.nominate` where the nearest pair is asked for however far it is."""
+_TEMPLATE = 0.5
+"""Share of `Settings.nominate` that is enough for `template`."""
 _SHOWN = 60
 """Words of a shared piece that a match carries."""
 
@@ -75,9 +77,14 @@ class Judge:
         for _, reading in solutions:
             self._vocabulary.add(reading.words)
         self._shelves = {
-            "question": _Shelf("question", questions, self._vocabulary),
-            "solution": _Shelf("solution", solutions, self._vocabulary),
+            "question": _Shelf("question", questions, self._vocabulary, settings),
+            "solution": _Shelf("solution", solutions, self._vocabulary, settings),
         }
+
+    @property
+    def bits(self) -> dict[str, float]:
+        """Information of the form of each question, by key."""
+        return {entry.key: entry.bits for entry in self._shelves["question"].entries}
 
     def matches(
         self, rows: Sequence[Item], neighbours: Sequence[tuple[int, float]] = (), thorough: bool = False
@@ -117,20 +124,23 @@ class Judge:
         """The comparisons of one text of each row with the benchmark texts that it might be."""
         shelf = self._shelves[against]
         texts = [Views.of(reading, self._vocabulary) for reading in readings]
-        least = FAINT if thorough else self._settings.nominate
+        by_form, enough = side == "question", self._settings.nominate
+        least = FAINT if thorough else _TEMPLATE * enough if by_form else enough
         nominated = shelf.index.nominate([views.skeleton for views in texts], least, CANDIDATES)
         for row, views in enumerate(texts):
-            numbers = dict.fromkeys(nominated[row], 0.0)
-            if (same := shelf.same.get(views.words.tobytes())) is not None:
-                numbers[same] = 0.0
-            if neighbours and side == "question":
-                number, cosine = neighbours[row]
-                if thorough or number in numbers or cosine >= self._settings.embedding:
-                    numbers[number] = cosine
-            for number, cosine in numbers.items():
+            numbers = nominated[row]
+            for same, view in ((shelf.words, views.words), (shelf.skeletons, views.skeleton)):
+                if (number := same.get(view.tobytes())) is not None:
+                    numbers[number] = 1.0
+            near, cosine = neighbours[row] if neighbours and side == "question" else (-1, 0.0)
+            if near >= 0 and (thorough or cosine >= self._settings.embedding):
+                numbers.setdefault(near, 0.0)
+            for number, share in numbers.items():
+                if not (thorough or share >= enough or shelf.templates[number] or number == near):
+                    continue
                 comparison = Comparison(views, shelf.entries[number], self._vocabulary, self._settings)
-                scores = comparison.scores(side == "question", thorough)
-                if cosine:
+                scores = comparison.all_scores(by_form) if thorough else comparison.scores(by_form, share)
+                if number == near:
                     scores["embedding"] = cosine
                 method = self._method(comparison, scores)
                 if method is not None or thorough:
@@ -138,21 +148,29 @@ class Judge:
 
     def _method(self, comparison: Comparison, scores: Scores) -> str | None:
         """The surest method that calls the row contaminated."""
-        for method in comparison.counting:
-            if scores.get(method, 0.0) >= self._settings.bound(method):
-                return method
-        return None
+        reached = (method for method in METHODS if scores.get(method, -1.0) >= self._settings.bound(method))
+        return next((method for method in reached if method in comparison.counting), None)
 
 
 class _Shelf:
     """The questions or the solutions of the benchmarks."""
 
-    def __init__(self, side: Field, texts: Sequence[tuple[Problem, Reading]], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        side: Field,
+        texts: Sequence[tuple[Problem, Reading]],
+        vocabulary: Vocabulary,
+        settings: Settings,
+    ) -> None:
         self.entries: list[Entry] = entries(side, texts, vocabulary)
         self.index = Index(self.entries, vocabulary)
-        self.same: dict[bytes, int] = {}
+        self.templates = [Comparison.can_be_template(entry, settings) for entry in self.entries]
+        # What is the same throughout is compared even if nothing in it is rare enough for the index.
+        self.words: dict[bytes, int] = {}
+        self.skeletons: dict[bytes, int] = {}
         for number, entry in enumerate(self.entries):
-            self.same.setdefault(entry.views.words.tobytes(), number)
+            self.words.setdefault(entry.views.words.tobytes(), number)
+            self.skeletons.setdefault(entry.views.skeleton.tobytes(), number)
 
 
 def _match(

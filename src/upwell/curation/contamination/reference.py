@@ -26,6 +26,7 @@ class Reference:
     def __init__(self, problems: Sequence[Problem], settings: Settings, embed: Embed | None = None) -> None:
         self.settings = settings
         self._judge = Judge(problems, settings)
+        self._bits = self._judge.bits
         self._problems = {problem.key: problem for problem in problems}
         self._embed = embed
         self._vectors = None if embed is None else _unit(embed([problem.question for problem in problems]))
@@ -60,6 +61,14 @@ class Reference:
             return ""
         return problem.question if match.against_field == "question" else problem.solution or ""
 
+    def information(self, key: str) -> float:
+        """What the form of a benchmark question says, in bits: see `Settings.bits`.
+
+        Raises:
+            KeyError: No such problem.
+        """
+        return self._bits[key]
+
     def check(self, items: Iterable[Item], *, workers: int = 1) -> Iterator[Match]:
         """The contaminated rows among `items`, in their order, each with the benchmark text it is charged with.
 
@@ -70,7 +79,7 @@ class Reference:
         Raises:
             UpwellError: A worker died.
         """
-        return (match for match in self._stream(items, workers, False) if match.method is not None)
+        return self._stream(items, workers, False)
 
     def nearest(self, items: Iterable[Item], *, workers: int = 1) -> Iterator[Match]:
         """For every row, in order, the nearest benchmark text with all its scores, however far it is.
@@ -94,7 +103,9 @@ class Reference:
 
 
 def _matches(judge: Judge, task: tuple[list[Item], list[tuple[int, float]], bool]) -> list[Match]:
-    return judge.matches(*task)
+    rows, neighbours, thorough = task
+    matches = judge.matches(rows, neighbours, thorough)
+    return matches if thorough else [match for match in matches if match.method is not None]
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -19,6 +19,8 @@ _MARGIN, _LITTLE = 1.05, 2
 """A part of a row has this many times the words of the benchmark text, and so many more."""
 _HOPEFUL = 0.6
 """Share of what `template` asks for that has to be there before anything counts as replaced."""
+_NEAR = 0.75
+"""Share of the words in order under which `masked` and `renamed` are not worked out."""
 _LEAST_N = 5
 """Words of an n-gram in the shortest texts."""
 _LITERAL = ("span", "ngram", "reworded", "embedding")
@@ -34,46 +36,68 @@ class Comparison:
         self._same_length = len(views) <= int(len(entry.views) * _SLACK) + _SPARE
         self.span = slice(0, 0)
         """The words of the row that are the longest piece shared, once scored."""
-        self.counting = tuple(
-            method
-            for method in METHODS
-            if method == "exact"
-            or (entry.bits_with_numbers if method in _LITERAL else entry.bits) >= settings.bits_for(method)
-        )
+
+    @cached_property
+    def counting(self) -> tuple[str, ...]:
         """The methods whose score counts, the benchmark text saying enough for them."""
+        return tuple(method for method in METHODS if method == "exact" or self._counts(method))
 
-    def scores(self, by_form: bool, thorough: bool) -> Scores:
-        """All scores; without `by_form` only those where numbers stay, as solutions are full of the same forms.
+    def _counts(self, method: str) -> bool:
+        bits = self.entry.bits_with_numbers if method in _LITERAL else self.entry.bits
+        return bits >= self._settings.bits_for(method)
 
-        Without `thorough`, what cannot count or cannot reach its bound is left out: a few microseconds for most pairs,
-        where all scores of two questions take half a millisecond.
+    def scores(self, by_form: bool, nominated: float) -> Scores:
+        """The scores of what counts and can reach its bound: a few microseconds for most pairs, where all scores of
+        two questions take half a millisecond.
+
+        Args:
+            by_form: Whether scores with masked numbers are wanted; solutions are full of the same forms.
+            nominated: Share by which the index nominated the pair.
         """
         ours, theirs, settings = self._views, self.entry.views, self._settings
         scores = {"exact": float(np.array_equal(ours.words, theirs.words))}
-        if thorough or (
-            "span" in self.counting
-            and self._shared(ours.words, theirs.words) >= min(settings.span, settings.ngram)
-        ):
-            self._literal(scores)
-        if by_form and (
-            thorough
-            or (
-                "masked" in self.counting
-                and self._shared(ours.skeleton, theirs.skeleton) >= min(settings.masked, settings.renamed)
-            )
-        ):
-            scores["masked"] = self._agreement(ours.masked, theirs.masked)
-            scores["renamed"] = self._agreement(ours.skeleton, theirs.skeleton)
-        if by_form and self.entry.is_prose and (thorough or "template" in self.counting):
-            scores["template"] = self._template(0.0 if thorough else settings.template)
-        if by_form and self._same_length and (thorough or "reworded" in self.counting):
-            scores["reworded"] = self._reworded(0.0 if thorough else settings.reworded)
+        if nominated >= settings.nominate:
+            if self._counts("span"):
+                least = min(settings.span, settings.ngram)
+                if self._shared(ours.words, theirs.words, self.entry.weights.words) >= least:
+                    self._literal(scores)
+            if by_form and self._counts("masked") and self._is_near():
+                self._forms(scores)
+            if by_form and self._counts("reworded") and self._same_length:
+                scores["reworded"] = self._reworded(settings.reworded)
+        if by_form and self.can_be_template(self.entry, settings):
+            scores["template"] = self._template(settings.template)
         return scores
 
-    def _shared(self, ours: Ids, theirs: Ids) -> float:
+    @staticmethod
+    def can_be_template(entry: Entry, settings: Settings) -> bool:
+        """Whether `template` counts for a benchmark text."""
+        return entry.is_prose and entry.bits >= settings.bits_for("template")
+
+    def _is_near(self) -> bool:
+        """Whether enough words are in the same order for the weighted alignments to be worked out."""
+        theirs = self.entry.views.skeleton
+        windows = [window for window, _ in self._ways(self.entry.bits)]
+        return any(common(theirs, self._views.skeleton[window]) >= _NEAR * len(theirs) for window in windows)
+
+    def all_scores(self, by_form: bool) -> Scores:
+        """All scores, whether they count or not."""
+        scores = {"exact": float(np.array_equal(self._views.words, self.entry.views.words))}
+        self._literal(scores)
+        if by_form:
+            self._forms(scores)
+            scores["template"] = self._template(0.0) if self.entry.is_prose else 0.0
+            scores["reworded"] = self._reworded(0.0) if self._same_length else 0.0
+        return scores
+
+    def _shared(self, ours: Ids, theirs: Ids, weights: Floats) -> float:
         """Share of theirs that is anywhere in ours: no alignment can find more."""
-        weights = self._vocabulary.weigh(theirs)
         return float(weights[self._vocabulary.among(theirs, ours)].sum() / weights.sum())
+
+    def _forms(self, scores: Scores) -> None:
+        ours, theirs, weights = self._views, self.entry.views, self.entry.weights
+        scores["masked"] = self._agreement(ours.masked, theirs.masked, weights.masked)
+        scores["renamed"] = self._agreement(ours.skeleton, theirs.skeleton, weights.skeleton)
 
     @property
     def _width(self) -> int:
@@ -101,8 +125,7 @@ class Comparison:
         return theirs if is_part else max(theirs, float(self._vocabulary.weigh(ours).sum()))
 
     def _literal(self, scores: Scores) -> None:
-        theirs = self.entry.views.words
-        weights = self._vocabulary.weigh(theirs)
+        theirs, weights = self.entry.views.words, self.entry.weights.words
         n = min(self._settings.n, max(len(theirs) // 2, _LEAST_N))
         scores.update(span=0.0, ngram=0.0)
         # A literal copy in a much longer row is no coincidence, be it short.
@@ -123,9 +146,8 @@ class Comparison:
             pieces = float(weights[np.cumsum(edges[:-1]) > 0].sum()) / total
             scores["span"], scores["ngram"] = max(scores["span"], piece), max(scores["ngram"], pieces)
 
-    def _agreement(self, ours: Ids, theirs: Ids) -> float:
+    def _agreement(self, ours: Ids, theirs: Ids, weights: Floats) -> float:
         """Share of the text that both have in the same order."""
-        weights = self._vocabulary.weigh(theirs)
         return max(
             (
                 heaviest(theirs, ours[window], weights) / self._total(ours[window], weights, is_part)

@@ -38,9 +38,9 @@ class Settings:
     form is to who knows all the other benchmark questions. `Compute $\\sin 45^\\circ$` has 24, the greatest common
     divisor of two numbers 28, a word problem 100 and more. Where the text is a part of a longer row, its form has to
     have twice as many, for `template` three times."""
-    nominate: float = 0.2
+    nominate: float = 0.6
     """Share of the rarer words and pairs of words of a benchmark text, by weight, that a row has to have for the two
-    to be compared at all."""
+    to be compared at all; for `template`, where words are replaced, half of that."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
