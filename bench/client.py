@@ -107,7 +107,8 @@ def openai(url: str, model: str, count: int, width: int) -> int:
 
 
 def litellm(url: str, model: str, count: int, width: int) -> int:
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches prices while it is measured
+    # Else it fetches prices while it is measured.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm as peer
 
     peer.suppress_debug_info = True

@@ -1,4 +1,4 @@
-"""Curates until it is killed at a named point, as a power cut or the kernel would: `killed_curation.py POINT IN OUT`."""
+"""Curates until it is killed at a named point, as a power cut would: `killed_curation.py POINT IN OUT`."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def test_a_killed_run_goes_on_where_it_was(seed_file: str, tmp_path: Path) -> No
     out, log = tmp_path / "run", tmp_path / "calls.log"
     command = [
         sys.executable, str(Path(__file__).with_name("scripted_teacher.py")), "synthesize", "--seeds", seed_file,
-        "--like", "gsm8k", "--count", str(COUNT), "--price", "1,2", "--max-tokens", "400", "--solutions", "2", "--resolve",
+        "--like", "gsm8k", "--count", str(COUNT), "--price", "1,2", "--max-tokens", "400", "--solutions", "2",
+        "--resolve",
         "--out", str(out),
     ]  # fmt: skip
     environment = os.environ | {"SCRIPT_LOG": str(log), "SCRIPT_PAUSE": "0.001"}
@@ -77,7 +78,8 @@ def test_a_killed_run_goes_on_where_it_was(seed_file: str, tmp_path: Path) -> No
     alone = Run.read(
         synthesize(
             SynthesisSettings(
-                seeds=seed_file, like="gsm8k", count=COUNT, price="1,2", max_tokens=400, solutions=2, resolve=True,
+                seeds=seed_file, like="gsm8k", count=COUNT, price="1,2", max_tokens=400, solutions=2,
+                resolve=True,
                 out=str(tmp_path / "alone"),
             ),
             engine=Teacher(bad=0.3).engine,

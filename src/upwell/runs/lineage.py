@@ -42,7 +42,8 @@ def ancestry(run: str | os.PathLike[str], key: str) -> Iterator[Ancestor]:
     while wanted and found < _MOST:
         named: dict[str, None] = {}
         told: set[tuple[str, str]] = set()
-        for path in runs:  # all of them: a run keeps copies of its seeds, which do not say how these were made
+        # All of them: a run keeps copies of its seeds, which do not say how these were made.
+        for path in runs:
             for table, row in _rows(path, set(wanted)):
                 if (table, row["key"]) not in told:
                     told.add((table, row["key"]))
