@@ -135,9 +135,8 @@ def reword(text: str, chance: random.Random) -> str:
     """Two in three words that have a synonym get it, what can be contracted is, and sentences before the last, or
     clauses around `if`, change places."""
     for words in (SYNONYMS, CONTRACTIONS):
-        pattern = re.compile(
-            r"\b(?:" + "|".join(sorted(words, key=len, reverse=True)) + r")\b", re.IGNORECASE
-        )
+        either = "|".join(sorted(words, key=len, reverse=True))
+        pattern = re.compile(rf"(?<!\\)\b(?:{either})\b", re.IGNORECASE)
         text = pattern.sub(
             lambda match, words=words: words[match[0].lower()] if chance.random() < 0.67 else match[0], text
         )
@@ -273,6 +272,7 @@ def quality(data: Data, given: argparse.Namespace) -> None:
             scores = " ".join(f"{name} {score:.2f}" for name, score in near.scores.items())
             say(f"    missed: {short(item[1], 200)}\n        nearest: {near.against} {scores}")
     symbolic(reference, given.seed)
+    chance = random.Random(given.seed)
     for name, train in data.trains.items():
         lost(reference, name, chance.sample(train, min(given.clean // len(data.trains), len(train))))
 
@@ -439,7 +439,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--count", type=int, default=200, help="leaks of each rule")
     parser.add_argument("--clean", type=int, default=5000, help="clean rows")
     parser.add_argument(

@@ -103,7 +103,7 @@ def _figures_named(text: str) -> str:
     only: it is long and says little, but may be all that tells two questions apart."""
     kept, at = [], 0
     while (begin := text.find("[asy]", at)) >= 0 and (end := text.find("[/asy]", begin)) >= 0:
-        form = _UNSAID.sub("", text[begin:end]).encode(errors="replace")
+        form = _UNSAID.sub("", text[begin:end]).lower().encode(errors="replace")
         letters = f"{zlib.crc32(form):08x}".translate(_LETTERS)
         kept += [text[at:begin], f" figure{letters} "]
         at = end + 6
@@ -166,7 +166,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 """Tokens of bounded length, so that none can fill the cache. A hyphen in front of a letter joins words."""
-_UNSAID = re.compile(r"[\s\d.]+")
+_UNSAID = re.compile(r"[\s\d.$]+")
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 _SPACE = re.compile(r"\s+|\\(?=%)")
 _FRACTION = re.compile(r"\\[dt]?frac(?:\{(\d+)\}|(\d))(?:\{(\d+)\}|(\d))")

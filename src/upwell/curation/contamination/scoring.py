@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -40,7 +41,7 @@ class Comparison:
     @cached_property
     def counting(self) -> tuple[str, ...]:
         """The methods whose score counts, the benchmark text saying enough for them."""
-        return tuple(method for method in METHODS if method == "exact" or self._counts(method))
+        return tuple(method for method in METHODS if self._counts(method))
 
     def _counts(self, method: str) -> bool:
         bits = self.entry.bits_with_numbers if method in _LITERAL else self.entry.bits
@@ -117,7 +118,7 @@ class Comparison:
         """
         if self._same_length:
             yield slice(0, len(self._views)), False
-        if len(self._views) > self._width and bits >= 2 * self._settings.bits:
+        if len(self._views) > self._width and bits >= self._settings.bits_for("part"):
             yield self._part, True
 
     def _total(self, ours: Ids, weights: Floats, is_part: bool) -> float:
@@ -129,7 +130,8 @@ class Comparison:
         n = min(self._settings.n, max(len(theirs) // 2, _LEAST_N))
         scores.update(span=0.0, ngram=0.0)
         # A literal copy in a much longer row is no coincidence, be it short.
-        for window, is_part in self._ways(self.entry.bits_with_numbers * (1 if self._same_length else 2)):
+        bits = self.entry.bits_with_numbers if self._same_length else math.inf
+        for window, is_part in self._ways(bits):
             ours = self._views.words[window]
             lengths, ends = runs(theirs, ours)
             total = self._total(ours, weights, is_part)
