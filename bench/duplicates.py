@@ -127,11 +127,8 @@ def main() -> None:
 
     cluster = {duplicate.loser: duplicate.winner for duplicate in found}
     wanted = {key for pair in plants.items() for key in pair}
-    texts = {
-        key: text
-        for key, text, _ in rows(given.rows, given.seed, {})
-        if key in wanted or key in cluster or key in set(cluster.values())
-    }
+    told = wanted | set(cluster) | set(cluster.values())
+    texts = {key: text for key, text, _ in rows(given.rows, given.seed, {}) if key in told}
     tenths: dict[int, list[bool]] = defaultdict(list)
     for copy, origin in plants.items():
         same = cluster.get(copy, copy) == cluster.get(origin, origin)

@@ -125,8 +125,10 @@ class Judge:
         shelf = self._shelves[against]
         texts = [Views.of(reading, self._vocabulary) for reading in readings]
         by_form, enough = side == "question", self._settings.nominate
-        least = FAINT if thorough else _TEMPLATE * enough if by_form else enough
-        nominated = shelf.index.nominate([views.skeleton for views in texts], least, CANDIDATES)
+        least = _TEMPLATE * enough if by_form else enough
+        nominated = shelf.index.nominate(
+            [views.skeleton for views in texts], FAINT if thorough else least, CANDIDATES
+        )
         for row, views in enumerate(texts):
             numbers = nominated[row]
             for same, view in ((shelf.words, views.words), (shelf.skeletons, views.skeleton)):
@@ -136,14 +138,17 @@ class Judge:
             if near >= 0 and (thorough or cosine >= self._settings.embedding):
                 numbers.setdefault(near, 0.0)
             for number, share in numbers.items():
-                if not (thorough or share >= enough or shelf.templates[number] or number == near):
+                close = share >= enough or (share >= least and shelf.templates[number]) or number == near
+                if not (thorough or close):
                     continue
                 comparison = Comparison(views, shelf.entries[number], self._vocabulary, self._settings)
-                scores = comparison.all_scores(by_form) if thorough else comparison.scores(by_form, share)
+                # What is only shown decides nothing: the same rows go whether or not somebody looks.
+                deciding = comparison.scores(by_form, share) if close else {}
                 if number == near:
-                    scores["embedding"] = cosine
-                method = self._method(comparison, scores)
+                    deciding["embedding"] = cosine
+                method = self._method(comparison, deciding)
                 if method is not None or thorough:
+                    scores = deciding | comparison.all_scores(by_form) if thorough else deciding
                     yield row, _match(rows[row][0], side, comparison, scores, method, readings[row])
 
     def _method(self, comparison: Comparison, scores: Scores) -> str | None:
