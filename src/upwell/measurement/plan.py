@@ -129,6 +129,15 @@ def chat_of(checkpoint: Checkpoint) -> prompts.Chat | None:
     )
 
 
+def frame_of(model: Model) -> prompts.Template | None:
+    """The chat template that a model is asked in where our text is all it is to see; None for one that has none: it
+    sees the bare text."""
+    chat = chat_of(model.chat) if model.chat is not None else None
+    if chat is None and not model.chat_by_server:
+        return None
+    return prompts.get("chat-plain", chat=chat, by_server=model.chat_by_server)
+
+
 def plan(settings: SampleSettings, problem_set: ProblemSet, template: prompts.Template) -> Plan:
     """The plan of the settings."""
     return Plan(

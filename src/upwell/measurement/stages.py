@@ -18,12 +18,13 @@ from upwell.measurement.clock import Clock
 from upwell.measurement.grading import grade_owed, grader_of
 from upwell.measurement.pilot import PILOT, Estimate, estimate
 from upwell.measurement.plan import Plan, load_problems, plan, template_for
+from upwell.measurement.replies import attempts_so_far, response_of
 from upwell.measurement.settings import MeasureSettings, SampleSettings
 from upwell.measurement.spending import row_usd, spending_of, spent_so_far, waste_of
 from upwell.measurement.summary import summary_of, total_seconds
 from upwell.measurement.watch import Silent, Watch
 from upwell.problems import ProblemSet
-from upwell.records import Failure, Problem, Response
+from upwell.records import Failure, Problem
 from upwell.runs import Run
 
 
@@ -196,9 +197,7 @@ class _Sampling:
         metered = Metered(
             self._engine, price=self.price, settings=self._settings, spent=spent_so_far(run, self._settings)
         )
-        attempts: dict[str, int] = {}
-        for failure in run.rows("failures", Failure):
-            attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
+        attempts = attempts_so_far(run)
         watch.begin("sampling" if pilot is None else "pilot", total, total - owed)
         clock = Clock(run, "sampling")
         failed = 0
@@ -212,7 +211,7 @@ class _Sampling:
                 # Before the row: a kill in between may count a call twice, but never forgets one.
                 run.append("waste", waste_of(reply, self.price))
                 if reply.error is None:
-                    run.append("responses", [_response(reply, request, usd)])
+                    run.append("responses", [response_of(reply, usd, request.seed if reply.seeded else None)])
                     watch.advance(tokens=reply.tokens, usd=usd or 0.0)
                 else:
                     attempt = attempts.get(reply.key, 0) + 1
@@ -262,19 +261,3 @@ def _noted(requests: Iterator[Request], into: dict[str, Request]) -> Iterator[Re
 
 def _generated(engine: Engine, requests: Iterator[Request]) -> Generator[Reply, None, None]:
     yield from engine.generate(requests)
-
-
-def _response(reply: Reply, request: Request, usd: float | None) -> Response:
-    problem, _, index = reply.key.rpartition("#")
-    return Response(
-        key=reply.key,
-        problem=problem,
-        index=int(index),
-        text=reply.text,
-        finish=reply.finish,
-        tokens=reply.tokens,
-        prompt_tokens=reply.prompt_tokens or None,
-        usd=usd,
-        seed=request.seed if reply.seeded else None,
-        logprob=reply.logprob,
-    )

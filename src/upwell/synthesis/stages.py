@@ -17,7 +17,8 @@ from upwell.engines.spending import Metered, Price, price_of
 from upwell.errors import UsageError
 from upwell.measurement.clock import Clock
 from upwell.measurement.pilot import PILOT
-from upwell.measurement.plan import chat_of
+from upwell.measurement.plan import frame_of
+from upwell.measurement.replies import attempts_so_far, response_of
 from upwell.measurement.spending import row_usd, spent_so_far, waste_of
 from upwell.measurement.watch import Silent, Watch
 from upwell.problems import ProblemSet
@@ -35,10 +36,6 @@ from upwell.synthesis.yields import Forecast, forecast, yield_of
 REPLIES = "replies"
 """Table of what the teacher said: a `Response` whose problem is the draft it was said for."""
 _TRIES = 4
-
-
-class _Key(msgspec.Struct, frozen=True, gc=False):
-    key: str
 
 
 def synthesize(
@@ -109,7 +106,7 @@ class _Synthesis:
         if engine is None:
             self._model = find_model(settings.teacher, settings, say=watch.say)
             self.price = price_of(self._model, settings)
-            self._frame = _frame_of(self._model)
+            self._frame = frame_of(self._model)
         elif settings.price is not None:
             self.price = price_of(_nobody(engine, settings), settings)
         self._wish = _wish(settings, self.seeds)
@@ -222,19 +219,17 @@ class _Synthesis:
 
     def _work(self, run: Run, shop: Workshop) -> None:
         clock = Clock(run, "synthesis")
-        attempts: dict[str, int] = {}
-        for failure in run.rows("failures", Failure):
-            attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
+        attempts = attempts_so_far(run)
         spent = spent_so_far(run, self._settings, REPLIES)
-        with closing(_generated(self._requests(shop, run), self, run, spent)) as replies:
+        with closing(_generated(self._requests(shop), self, run, spent)) as replies:
             for reply in replies:
                 clock.tick()
-                slot, _, index = reply.key.rpartition("#")
+                slot = reply.key.rpartition("#")[0]
                 # Before the row: a kill in between may count a call twice, but never forgets one.
                 run.append("waste", waste_of(reply, self.price))
                 if reply.error is None:
                     usd = row_usd(reply, self.price)
-                    said = _said(reply, slot, int(index), usd)
+                    said = response_of(reply, usd)
                     run.append(REPLIES, [said])
                     self._watch.advance(0, tokens=reply.tokens or 0, usd=usd or 0.0)
                     shop.take(said)
@@ -274,7 +269,7 @@ class _Synthesis:
     def _begun(self, key: str, seed: Problem) -> Asked:
         return self._method(Seed(seed, lot(self._settings.seed, key), self._wish))
 
-    def _requests(self, shop: Workshop, run: Run) -> Iterator[Request | None]:
+    def _requests(self, shop: Workshop) -> Iterator[Request | None]:
         frame = self._frame
         for call in shop.calls():
             if call is None:
@@ -334,14 +329,6 @@ def _wish(settings: SynthesisSettings, seeds: ProblemSet) -> Wish:
     )
 
 
-def _frame_of(model: Model) -> prompts.Template | None:
-    """The chat template that a teacher is asked in; None for one that has none: it sees the bare text."""
-    chat = chat_of(model.chat) if model.chat is not None else None
-    if chat is None and not model.chat_by_server:
-        return None
-    return prompts.get("chat-plain", chat=chat, by_server=model.chat_by_server)
-
-
 def _nobody(engine: Engine, settings: SynthesisSettings) -> Model:
     return Model(name=engine.identity, kind="embedded", identity=engine.identity, settings=settings)
 
@@ -350,17 +337,3 @@ def _generated(
     requests: Iterator[Request | None], job: _Synthesis, run: Run, spent: Any
 ) -> Generator[Reply, None, None]:
     yield from job.metered(run, spent).generate(requests)
-
-
-def _said(reply: Reply, slot: str, index: int, usd: float | None) -> Response:
-    return Response(
-        key=reply.key,
-        problem=slot,
-        index=index,
-        text=reply.text,
-        finish=reply.finish,
-        tokens=reply.tokens,
-        prompt_tokens=reply.prompt_tokens or None,
-        usd=usd,
-        logprob=reply.logprob,
-    )

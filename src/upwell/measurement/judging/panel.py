@@ -14,7 +14,8 @@ from upwell.errors import UsageError
 from upwell.measurement.clock import Clock
 from upwell.measurement.judging import asking
 from upwell.measurement.judging.asking import Kind, Question, Vote
-from upwell.measurement.plan import chat_of
+from upwell.measurement.plan import frame_of
+from upwell.measurement.replies import attempts_so_far
 from upwell.measurement.settings import JudgeSettings
 from upwell.measurement.spending import row_usd, spent_so_far, waste_of
 from upwell.measurement.watch import Watch
@@ -59,7 +60,7 @@ class Panel:
             except UsageError as error:
                 hint = error.hint.replace("--model ", f"--{role} ") if error.hint is not None else None
                 raise UsageError(error.message.replace("--model ", f"--{role} "), hint) from None
-            self._frame = _frame_of(self._model)
+            self._frame = frame_of(self._model)
         self.identity = engine.identity if engine is not None else self._need_model().identity
 
     def entry(self) -> dict[str, Any]:
@@ -124,9 +125,7 @@ class Panel:
         return failed
 
     def _collect(self, run: Run, engine: Metered, asked: Iterable[tuple[Request, Question]]) -> int:
-        attempts: dict[str, int] = {}
-        for failure in run.rows("failures", Failure):
-            attempts[failure.key] = max(attempts.get(failure.key, 0), failure.attempt)
+        attempts = attempts_so_far(run)
         pending: dict[str, Question] = {}
 
         def requests() -> Iterator[Request]:
@@ -192,14 +191,6 @@ class Panel:
     def _need_model(self) -> Model:
         assert self._model is not None
         return self._model
-
-
-def _frame_of(model: Model) -> prompts.Template | None:
-    """The chat template that a model is asked in; None for one that has none: it sees the bare text."""
-    chat = chat_of(model.chat) if model.chat is not None else None
-    if chat is None and not model.chat_by_server:
-        return None
-    return prompts.get("chat-plain", chat=chat, by_server=model.chat_by_server)
 
 
 def _generated(engine: Metered, requests: Iterator[Request]) -> Generator[Reply, None, None]:

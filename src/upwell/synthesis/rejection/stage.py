@@ -15,6 +15,7 @@ from upwell.errors import UpwellError, UsageError
 from upwell.grading import RuleGrader
 from upwell.measurement.clock import Clock
 from upwell.measurement.grading import grader_of
+from upwell.measurement.replies import attempts_so_far, response_of
 from upwell.measurement.settings import Grading
 from upwell.measurement.spending import row_usd, spent_so_far, waste_of
 from upwell.measurement.watch import Silent, Watch
@@ -149,8 +150,7 @@ class _Session:
         for verdict in run.rows("verdicts", Verdict):
             problem, index = place_of(verdict.key)
             ledger.restore(numbers[problem], index, RIGHT if verdict.correct else WRONG)
-        for failure in run.rows("failures", Failure):
-            self._attempts[failure.key] = max(self._attempts.get(failure.key, 0), failure.attempt)
+        self._attempts = attempts_so_far(run)
         for key, attempts in self._attempts.items():
             problem, index = place_of(key)
             row = ledger.draws[numbers[problem]]
@@ -228,18 +228,7 @@ class _Session:
         run.append("waste", waste_of(reply, plan.price))
         if reply.error is None:
             usd = row_usd(reply, plan.price)
-            response = Response(
-                key=reply.key,
-                problem=problem,
-                index=index,
-                text=reply.text,
-                finish=reply.finish,
-                tokens=reply.tokens,
-                prompt_tokens=reply.prompt_tokens or None,
-                usd=usd,
-                seed=plan.seed(number, index) if reply.seeded else None,
-                logprob=reply.logprob,
-            )
+            response = response_of(reply, usd, plan.seed(number, index) if reply.seeded else None)
             run.append("responses", [response])
             self._examiner.give(plan.problems[number], response)
             self._watch.advance(0, tokens=reply.tokens, usd=usd or 0.0)
