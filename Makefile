@@ -47,5 +47,5 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Installing what the tests need"
-	$(PIP) install -q -e '.[$(RUN_EXTRAS),ray,dev]'
+	$(PIP) install -q -e '.[$(RUN_EXTRAS),train,ray,dev]'
 	@touch $@

@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=50)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--prompt", default="auto")
+    parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--out", default="runs")
     parser.add_argument("--check-prompts", action="store_true")
     asked = parser.parse_args()
@@ -81,7 +83,7 @@ def main() -> None:
     for kind in ("vllm", "embedded"):
         settings = MeasureSettings(
             problems=asked.problems, limit=asked.limit, samples=asked.samples, max_tokens=asked.max_tokens,
-            dtype="bfloat16", out=str(Path(asked.out) / f"{kind}-{asked.problems}"),
+            prompt=asked.prompt, temperature=asked.temperature, dtype="bfloat16", out=str(Path(asked.out) / f"{kind}-{asked.problems}"),
             model=f"vllm:{asked.model}" if kind == "vllm" else asked.model,
             vllm_python=asked.vllm_python if kind == "vllm" else None,
             vllm_arg=tuple(asked.vllm_arg) if kind == "vllm" else (),

@@ -178,6 +178,24 @@ class Example(Record, frozen=True, omit_defaults=True):
     subject: str | None = None
 
 
+class Step(Record, frozen=True, omit_defaults=True):
+    """One optimizer step of a training."""
+
+    key: str
+    """`step-<number>`, from 1, with leading zeros."""
+    step: int
+    epoch: float
+    """Epochs done after it."""
+    loss: float
+    """Mean negative log-likelihood of the learnt tokens of its rows, in nats."""
+    learning_rate: float
+    gradient_norm: float | None = None
+    """Before clipping."""
+    tokens: int = 0
+    """Tokens of its rows, prompts and all, padding not counted."""
+    seconds: float = 0.0
+
+
 class Reject(Record, frozen=True, omit_defaults=True):
     """A row that a step turned down, and why."""
 

@@ -1,4 +1,4 @@
-"""The verb that trains. So far it plans: the recipe with its sources, and what it takes."""
+"""The verb that trains, and plans what training takes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ def train(
     settings: Annotated[TrainSettings, Parameter(name="*")],
     json: bool = False,
 ) -> int:
-    """With --plan: a recipe, each value with its source, and what it takes in tokens, steps, memory, hours and dollars.
+    """Fine-tune a base model by a recipe; with --plan, only say what that takes.
 
-    Only --plan so far.
+    A plan prints each value of the recipe with its source, and tokens, steps, memory, hours and dollars.
 
     Parameters
     ----------
     examples
-        A finished run of `upwell curate` to plan on, instead of the recipe's data.
+        A finished run of `upwell curate`. A plan needs none: it takes the recipe's data.
     json
-        Print one JSON object instead of tables.
+        Print one JSON object instead of tables; with --plan.
     """
+    if not settings.plan:
+        if json:
+            raise UsageError("--json does nothing without --plan", "leave --json out")
+        return _train(examples, settings)
     from upwell.training import plan
 
-    if not settings.plan:
-        raise UsageError(
-            "only --plan so far: this version trains nothing",
-            f"upwell train --plan --recipe {settings.recipe}",
-        )
     found = plan(settings, examples)
     if json:
         import msgspec
@@ -47,6 +46,32 @@ def train(
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         _show(found)
+    return 0
+
+
+def _train(examples: str | None, settings: TrainSettings) -> int:
+    from upwell.cli.terminal import Terminal
+    from upwell.report.text import visible
+    from upwell.runs import Run
+    from upwell.training.stage import train as trained
+
+    if examples is None:
+        raise UsageError(
+            "there are no examples to train on",
+            f"upwell train RUN_OF_CURATE --recipe {settings.recipe} --out RUN, or add --plan",
+        )
+    with Terminal() as terminal:
+        path = trained(examples, settings, watch=terminal)
+    summary = Run.read(path).summary
+    if summary is None:
+        return 1
+    loss, rate = summary["loss"], summary["tokens_per_second"]
+    mfu = f", MFU {summary['mfu']:.1%}" if summary["mfu"] else ""
+    sys.stdout.write(
+        f"{summary['counts']['steps']:,} steps over {summary['counts']['examples']:,} examples, loss "
+        f"{loss['first']:.4f} to {loss['mean_of_last']:.4f} (mean of the last {loss['averaged']}), "
+        f"{rate:,.0f} tokens/s{mfu}\n" + visible(f"model: {path / summary['model']['folder']}\n")
+    )
     return 0
 
 

@@ -6,6 +6,8 @@ import difflib
 from dataclasses import dataclass, replace
 
 from upwell.errors import UsageError
+from upwell.records import Example
+from upwell.runs import Run
 
 TEMPLATE_TOKENS = {"alpaca": 30, "xwin-math": 65, "boxed": 19, "deepseek-math": 25, "chat": 48}
 """Tokens that a prompt template adds to a question, by SmolLM2's tokenizer (`chat` by its chat template)."""
@@ -102,6 +104,22 @@ def corpus_of(name: str, *, rows: int | None = None, tokens: float | None = None
     return corpus
 
 
+def finished_examples(path: str) -> Run:
+    """A run that holds examples and is finished.
+
+    Raises:
+        UsageError: there is no run, it is not finished, or it holds no examples.
+    """
+    run = Run.read(path)
+    if run.summary is None or not run.exists("examples"):
+        raise UsageError(
+            f"`{path}` is not a finished run of examples", "upwell curate INPUT... --out RUN makes one"
+        )
+    if not run.count("examples"):
+        raise UsageError(f"`{path}` holds no examples", "upwell show RUN says which step turned them down")
+    return run
+
+
 def corpus_of_run(path: str) -> Corpus:
     """The examples of a run of `upwell curate`.
 
@@ -111,16 +129,8 @@ def corpus_of_run(path: str) -> Corpus:
     Raises:
         UsageError: no run there, it is not finished, or it holds no examples.
     """
-    from upwell.records import Example
-    from upwell.runs import Run
-
-    run = Run.read(path)
-    summary = run.summary
-    if summary is None or not run.exists("examples"):
-        raise UsageError(
-            f"`{path}` is not a finished run of examples",
-            "upwell curate INPUT --out RUN makes one; or --examples N",
-        )
+    run = finished_examples(path)
+    summary = run.summary or {}
     rows = prompts = completions = 0
     for example in run.rows("examples", Example):
         rows += 1

@@ -11,7 +11,7 @@ from upwell.training.corpora import CORPORA, Corpus, corpus_of, corpus_of_run
 from upwell.training.cost import FILL, Memory, Work, memory_of, work_of
 from upwell.training.hardware import HERE, Hardware, find_hardware
 from upwell.training.published import compared
-from upwell.training.recipes import Recipe, Sourced, find_recipe
+from upwell.training.recipes import Recipe, chosen
 from upwell.training.settings import METHODS, TrainSettings
 from upwell.training.shapes import Shape, shape_of
 
@@ -61,7 +61,7 @@ def plan(settings: TrainSettings, run: str | None = None) -> dict[str, Any]:
     Raises:
         UsageError: a name that there is not, or settings that exclude each other.
     """
-    recipe = _chosen(settings)
+    recipe = chosen(settings)
     shape = shape_of(recipe.base.value)
     corpus = _corpus(recipe, settings, run)
     # Flags that say what hardware does are of the hardware named, not of this machine beside it.
@@ -144,22 +144,6 @@ def _needed(hardware: Hardware, recipe: Recipe, shape: Shape) -> int | None:
             return devices
         devices *= 2
     return None
-
-
-def _chosen(settings: TrainSettings) -> Recipe:
-    """The recipe, with what flags change of it."""
-    recipe = find_recipe(settings.recipe)
-    if settings.base is not None:
-        recipe = replace(recipe, base=_flag(settings.base, "--base", recipe.base))
-    if settings.method is not None:
-        recipe = replace(recipe, method=_flag(settings.method, "--method", recipe.method))
-    if settings.data is not None:
-        recipe = replace(recipe, data=_flag(settings.data, "--data", recipe.data))
-    return recipe
-
-
-def _flag(value: str, flag: str, old: Sourced[str]) -> Sourced[str]:
-    return old if value == old.value else Sourced(value, "ours", f"said by {flag}", old.paper)
 
 
 def _corpus(recipe: Recipe, settings: TrainSettings, run: str | None) -> Corpus:

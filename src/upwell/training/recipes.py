@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from upwell.errors import UsageError
+from upwell.training.settings import TrainSettings
 
 T = TypeVar("T")
 Source = Literal["paper", "code", "ours"]
@@ -307,3 +308,29 @@ def find_recipe(name: str) -> Recipe:
             f"--recipe {close[0] if close else next(iter(RECIPES))}",
         )
     return RECIPES[name]
+
+
+_OVERRIDES = (
+    "base", "data", "prompt", "method", "epochs", "learning_rate", "batch_size", "max_length", "precision", "attention",
+    "sharding", "seed",
+)  # fmt: skip
+"""Values that a flag of the same name changes."""
+
+
+def chosen(settings: TrainSettings) -> Recipe:
+    """The recipe of the settings, with what their flags change of it.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    recipe = find_recipe(settings.recipe)
+    said = {name: getattr(settings, name) for name in _OVERRIDES}
+    if settings.rows is not None:
+        said["packing"] = settings.rows == "packed"
+    changed: dict[str, Any] = {}
+    for name, value in said.items():
+        old: Sourced[Any] = getattr(recipe, name)
+        if value is not None and value != old.value:
+            flag = "--rows" if name == "packing" else "--" + name.replace("_", "-")
+            changed[name] = Sourced(value, "ours", f"said by {flag}", old.paper)
+    return replace(recipe, **changed)

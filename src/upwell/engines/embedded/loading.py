@@ -133,6 +133,11 @@ def usable_context(model: Any, windows: set[int | None]) -> int:
     return min(bounds)
 
 
+def best_dtype() -> str:
+    """The dtype that `auto` means on this machine."""
+    return _placed("auto", "auto")[1]
+
+
 def _placed(dtype: str, device: str) -> tuple[torch.device, str]:
     """The device and the dtype's name, with `auto` decided."""
     place = _device(device)
