@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -33,10 +32,6 @@ from upwell.evaluation.settings import EvaluateSettings
 from upwell.synthesis.settings import SynthesisSettings
 from upwell.training.corpora import CORPORA
 from upwell.training.recipes import RECIPES
-from upwell.training.settings import TrainSettings
-
-BEING_BUILT = {"--ray": "ray", "--devices": "devices"}
-"""Flags of `train` that are taken as they are where it does not have them."""
 
 
 def commands() -> list[list[str]]:
@@ -77,11 +72,6 @@ def test_the_page_is_what_the_data_say() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[" ".join(command[:3]) for command in COMMANDS])
 def test_the_tool_takes_every_command(app: App, command: list[str]) -> None:
-    known = {field.name for field in fields(TrainSettings)}
-    if command[0] == "train":
-        for flag in [flag for flag, name in BEING_BUILT.items() if flag in command and name not in known]:
-            at = command.index(flag)
-            command = command[:at] + command[at + 2 :]
     found = bound(app, command)
     settings = found["settings"]
     if command[0] == "train":
