@@ -187,7 +187,7 @@ def row_commands(row: Row) -> Iterator[str]:
         ending = f"-{suite}" if len(row.suites) > 1 else ""
         yield _command(
             "evaluate", f"{row.name}=vllm:{MODELS}/{row.name}/model", f"--suite {suite}",
-            *(f"--sets {one}" for one in sets), f"--prompt {row.of.prompt.value}",
+            *(f"--sets {one}" for one in sets),
             f"--out {SCORES}/{row.name}{ending}",
         )  # fmt: skip
 

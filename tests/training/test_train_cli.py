@@ -106,14 +106,11 @@ def test_the_positional_and_what_training_needs_are_optional(upwell: Upwell) -> 
     assert found["data"]["examples"] == 100
 
 
-def test_training_itself_is_refused_and_help_says_so(upwell: Upwell) -> None:
-    done = upwell("train", "runs/set", "--base", "b", "--recipe", "smollm2-135m", "--out", "runs/x")
-    assert done.returncode == 2 and not done.stdout
-    assert (
-        "only --plan so far" in done.stderr
-        and "hint: upwell train --plan --recipe smollm2-135m" in done.stderr
-    )
-    assert "only --plan so far" in " ".join(upwell("train", "--help").stdout.split())
+def test_training_wants_examples_and_a_run_directory(upwell: Upwell) -> None:
+    done = upwell("train", "--recipe", "smollm2-135m", "--out", "runs/x")
+    assert done.returncode == 2 and "there are no examples" in done.stderr and "--plan" in done.stderr
+    done = upwell("train", "runs/set", "--recipe", "smollm2-135m", "--json")
+    assert done.returncode == 2 and "--json does nothing without --plan" in done.stderr
 
 
 @pytest.mark.parametrize(

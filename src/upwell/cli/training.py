@@ -60,6 +60,14 @@ def _train(examples: str | None, settings: TrainSettings) -> int:
             "there are no examples to train on",
             f"upwell train RUN_OF_CURATE --recipe {settings.recipe} --out RUN, or add --plan",
         )
+    if settings.ladder:
+        from upwell.training.ladder import train_ladder
+
+        with Terminal() as terminal:
+            path = train_ladder(examples, settings, watch=terminal)
+        _show_ladder((Run.read(path).summary or {})["ladder"])
+        sys.stdout.write(visible(f"table: {path / 'ladder.csv'}\n"))
+        return 0
     with Terminal() as terminal:
         path = trained(examples, settings, watch=terminal)
     summary = Run.read(path).summary
@@ -73,6 +81,35 @@ def _train(examples: str | None, settings: TrainSettings) -> int:
         f"{rate:,.0f} tokens/s{mfu}\n" + visible(f"model: {path / summary['model']['folder']}\n")
     )
     return 0
+
+
+def _show_ladder(rows: list[dict[str, Any]]) -> None:
+    """A row a model: what it was trained on, and what it does, with intervals for the model on problems like these."""
+    from upwell.cli.tables import console
+
+    titles = {"greedy_pass_ratio": "greedy", "pass_ratio": "PassRatio", "truncated": "cut off"}
+    labels = [
+        label
+        for label in dict.fromkeys(label for row in rows for label in row.get("metrics", {}))
+        if label in titles or "@" in label
+    ]
+    table = _table(
+        "ladder", "examples", "seed", "steps", "loss", *(titles.get(label, label) for label in labels)
+    )
+    for row in rows:
+        metrics = row.get("metrics", {})
+        table.add_row(
+            f"{row['examples']:,}" if row["examples"] else "base",
+            "" if row["seed"] is None else str(row["seed"]),
+            f"{row['steps']:,}" if "steps" in row else "",
+            f"{row['loss']:.3f}" if "loss" in row else "",
+            *(_with_interval(metrics[label]) if label in metrics else "" for label in labels),
+        )
+    console().print(table)
+
+
+def _with_interval(metric: dict[str, Any]) -> str:
+    return f"{100 * metric['value']:.1f} %\n{100 * metric['low']:.1f} – {100 * metric['high']:.1f}"
 
 
 def _show(found: dict[str, Any]) -> None:

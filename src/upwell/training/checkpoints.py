@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from upwell.engines.checkpoints import TRAINING
 from upwell.runs.storage import sync_folder, write_atomically
 
 CHECKPOINTS, MODEL, TRAINED = "checkpoints", "model", ".trained"
@@ -74,7 +75,7 @@ def finish_model(
         made.generation_config = GenerationConfig(eos_token_id=eos, bos_token_id=made.config.bos_token_id)
         made.save_pretrained(aside, safe_serialization=True)
         tokenizer.save_pretrained(aside)
-    write_atomically(aside / "upwell.json", json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_atomically(aside / TRAINING, json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
     sync_folder(aside)
     aside.rename(model)
 

@@ -43,10 +43,24 @@ class Encoder:
     """
 
     def __init__(self, tokenizer: Any, eos: int, *, add_special_tokens: bool) -> None:
+        """
+        Raises:
+            UsageError: the tokenizer ends every text by itself, so that a prompt would end before its response.
+        """
         self._tokenizer, self._eos, self._special = tokenizer, eos, add_special_tokens
-        self._forbidden = frozenset(tokenizer.all_special_ids) | {eos}
+        # Those that are named (begin, end, padding), and those that only the tokenizer's file calls special.
+        added = tokenizer.added_tokens_decoder
+        self._forbidden = {i: str(token) for i, token in added.items() if token.special} | {
+            i: tokenizer.convert_ids_to_tokens(i) for i in (*tokenizer.all_special_ids, eos)
+        }
         self.seams = 0
         """Examples whose completion would have grown together with the prompt."""
+        last = self._ids(["1"], add_special_tokens)[0][-1]
+        if last in self._forbidden:
+            raise UsageError(
+                f"the tokenizer puts `{self._forbidden[last]}` behind every prompt, which ends it before its response",
+                'set "add_eos_token": false in tokenizer_config.json of --base',
+            )
 
     def pieces(self, examples: Iterable[Example]) -> Iterator[Piece]:
         """The tokens of each example, in order."""
@@ -66,12 +80,13 @@ class Encoder:
                 completion = self._apart(example.completion)
                 if self._text(prompt + completion) != self._text(whole):
                     trouble = "prompt and completion cannot be told apart in tokens"
-            if completion and completion[-1] == self._eos:  # a tokenizer that ends every text by itself
-                completion = completion[:-1]
-            if not completion:
+            special = next((token for token in completion if token in self._forbidden), None)
+            if not prompt:
+                trouble = "empty prompt"
+            elif not completion or not example.completion.strip():
                 trouble = "empty completion"
-            elif not self._forbidden.isdisjoint(completion):
-                trouble = "special token in the completion"
+            elif special is not None:
+                trouble = f"special token `{self._forbidden[special]}` in the completion"
             yield Piece(example.key, [*prompt, *completion, self._eos], len(prompt), trouble)
 
     def _apart(self, completion: str) -> list[int]:

@@ -6,15 +6,14 @@ import importlib.util
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from upwell import prompts
-from upwell.engines.checkpoints import DEFAULT_MODEL, Checkpoint, resolve
+from upwell.engines.checkpoints import Checkpoint, resolve
 from upwell.errors import MissingExtra, UpwellError, UsageError
 from upwell.measurement.plan import chat_of
 from upwell.measurement.watch import Silent, Watch
@@ -23,25 +22,19 @@ from upwell.runs import Run
 from upwell.runs.storage import write_atomically
 from upwell.training import preflight
 from upwell.training.checkpoints import CHECKPOINTS, MODEL, TRAINED, finish_model
-from upwell.training.corpora import Corpus, finished_examples
-from upwell.training.cost import Work, work_of
+from upwell.training.corpora import finished_examples
+from upwell.training.cost import Work
 from upwell.training.encoding import Encoder, end_of_sequence
-from upwell.training.hardware import HERE, Hardware, find_hardware
 from upwell.training.launching import launch
-from upwell.training.planner import plan_on
-from upwell.training.recipes import Recipe, chosen, find_recipe
+from upwell.training.machine import Machine
+from upwell.training.recipes import chosen, find_recipe
 from upwell.training.rows import TOKENS, Rows, examples_of, make_rows, open_rows
 from upwell.training.settings import PLANNED_ONLY, TrainSettings
-from upwell.training.shapes import Shape, shape_of
-from upwell.training.trainer import Job, load_base
+from upwell.training.trainer import Job
 
 STEPS = "steps"
 """Table of the losses."""
 _PREFLIGHT = "preflight.json"
-_BETWEEN = 600.0
-"""Seconds between checkpoints, by the planner's estimate."""
-_GUESS = 50
-"""Optimizer steps between checkpoints where nothing can be estimated."""
 
 
 def train(
@@ -98,11 +91,7 @@ class _Training:
             watch.say(
                 f"completions end with `{self._eos}`, the base's own: it has no `{self._recipe.eos.value}`"
             )
-        self._cpu = _on_cpu()
-        self._devices = settings.devices or (1 if self._cpu else _gpus())
-        self._bfloat16 = _in_bfloat16(self._recipe.precision.value)
-        self._attention = _attention(self._recipe.attention.value, watch)
-        self._padded = settings.rows == "full"
+        self._machine = Machine(self._recipe, self._base, settings, watch)
 
     def open(self) -> Run:
         """The run, new or to be gone on with."""
@@ -122,7 +111,7 @@ class _Training:
                 "examples": self._source.reference("examples")["digest"],
                 "prompt": f"{self._template.name}@{self._template.digest[:12]}",
                 "rows": settings.rows or ("packed" if recipe.packing.value else "longest"),
-                "precision": "bfloat16" if self._bfloat16 else "float32",
+                "precision": "bfloat16" if self._machine.bfloat16 else "float32",
                 "max_steps": settings.max_steps,
                 "rung": self._rung,
             },
@@ -156,69 +145,20 @@ class _Training:
         preflight.check_lengths(
             facts, recipe.max_length.value, settings.max_truncated, str(self._source.path)
         )
-        batch = _Batch.of(recipe, self._devices, settings.rows_per_device, self._fitting())
         steps_per_epoch = math.ceil(facts.rows / recipe.batch_size.value)
         steps = settings.max_steps or steps_per_epoch * recipe.epochs.value
-        work = self._work(facts, steps, steps_per_epoch)
-        told = self._tell_plan(facts, work, batch)
+        work = self._machine.work(facts, steps, steps_per_epoch)
+        told = self._tell_plan(facts, work)
         checks = self._preflight(run, facts, told)
-        job = self._job(run, facts, batch, steps, work)
+        job = self._job(run, steps, work)
         seconds = 0.0 if (run.path / MODEL).exists() else self._train(run, job, steps)
         self._finish(run, facts, work, steps, seconds, checks)
 
     # -- before the first step ---------------------------------------------------------------------------------------
 
-    @cached_property
-    def _hardware(self) -> Hardware | None:
-        """This machine; None where its GPU is not known to the planner."""
-        try:
-            return find_hardware(HERE)
-        except UsageError:
-            return None
-
-    @cached_property
-    def _shape(self) -> Shape | None:
-        """The base's shape; None where the planner cannot count it."""
-        try:
-            return shape_of(DEFAULT_MODEL if self._base.name == DEFAULT_MODEL else str(self._base.folder))
-        except UsageError:
-            return None
-
-    def _fitting(self) -> int:
-        """Rows that the planner says a device can work on at once."""
-        if self._hardware is None or self._shape is None:
-            return 1
-        of = replace(self._hardware, devices=self._devices)
-        return plan_on(of, self._recipe, self._shape, Corpus(**_NO_CORPUS)).fit.rows_per_device
-
-    def _work(self, facts: Rows, steps: int, per_epoch: int) -> Work | None:
-        """The arithmetic of the whole run, with the tokens counted."""
-        if self._shape is None:
-            return None
-        each = facts.tokens / facts.examples
-        corpus = Corpus(
-            **_NO_CORPUS | {"rows": facts.examples, "question": 0.0, "solution": each - 1, "rendered": True}
-        )
-        found = work_of(self._recipe, self._shape, corpus, padded=self._padded)
-        epochs = steps / per_epoch
-        share = epochs / self._recipe.epochs.value
-        return replace(
-            found, rows_per_epoch=facts.rows, steps_per_epoch=per_epoch, steps=steps,
-            warmup_steps=math.ceil(steps * self._recipe.warmup_ratio.value),
-            model_flops=found.model_flops * share, hardware_flops=found.hardware_flops * share,
-        )  # fmt: skip
-
-    def _seconds(self, work: Work | None) -> float | None:
-        """Seconds of the whole run, as planned."""
-        where = self._hardware
-        return (
-            None
-            if work is None or where is None
-            else work.model_flops / (where.peak * where.mfu * self._devices)
-        )
-
-    def _tell_plan(self, facts: Rows, work: Work | None, batch: _Batch) -> dict[str, Any]:
-        say, recipe = self._watch.say, self._recipe
+    def _tell_plan(self, facts: Rows, work: Work | None) -> dict[str, Any]:
+        say, recipe, machine = self._watch.say, self._recipe, self._machine
+        batch = machine.batch
         say(
             f"{facts.examples:,} examples, {facts.tokens:,} tokens per epoch ({facts.learnt:,} learnt) in "
             f"{facts.rows:,} rows of {recipe.max_length.value:,}"
@@ -232,33 +172,22 @@ class _Training:
         told: dict[str, Any] = {
             "rows": msgspec.to_builtins(facts),
             "batch": asdict(batch),
-            "devices": self._devices,
+            "devices": machine.devices,
         }
         if work is not None:
-            seconds = self._seconds(work)
+            seconds = machine.seconds(work)
             told |= {
                 "work": asdict(work),
                 "planned_hours": None if seconds is None else seconds / 3600,
-                "memory": self._memory(batch),
+                "memory": machine.memory(),
             }
             say(
                 f"{work.steps:,} steps ({work.warmup_steps:,} of warm-up) of {recipe.batch_size.value} rows: "
-                f"{batch.rows} x {batch.passes} passes x {self._devices} devices"
+                f"{batch.rows} x {batch.passes} passes x {machine.devices} devices"
                 + ("" if seconds is None else f"; about {_spell(seconds)} here by the plan")
                 + ("" if told["memory"] is None else f", {told['memory'] / 1e9:,.1f} GB of memory")
             )
         return told
-
-    def _memory(self, batch: _Batch) -> float | None:
-        from upwell.training.cost import memory_of
-
-        if self._shape is None:
-            return None
-        sharding = self._recipe.sharding.value if self._devices > 1 else "none"
-        return memory_of(
-            self._recipe, self._shape, devices=self._devices, rows=batch.rows, sharding=sharding,
-            method=self._recipe.method.value, half=self._bfloat16,
-        ).total  # fmt: skip
 
     def _preflight(self, run: Run, facts: Rows, told: dict[str, Any]) -> dict[str, Any]:
         """Prove on the model itself what can be; once a run."""
@@ -276,11 +205,11 @@ class _Training:
                 f"({one.learnt_tokens} of {one.tokens} tokens)"
             )
         found: dict[str, Any] = {**told, "shown": [asdict(one) for one in shown], "eos": self._eos}
-        layers = self._probe_layers()
+        layers = self._machine.probe_layers()
         if layers is not None:
             say(f"pre-flight on the first {layers} layers: the whole model does not fit here")
-        half = self._attention.startswith("flash")
-        model = self._load(layers, half)
+        half = self._machine.attention.startswith("flash")
+        model = self._machine.load(layers, half)
         model.eval()
         begun = time.monotonic()
         isolated = preflight.isolation(model, rows, self._pad, half=half) if recipe.packing.value else None
@@ -296,7 +225,7 @@ class _Training:
         if self._settings.preflight == "full":
             if half:
                 del model
-                model = self._load(layers, half=False, attention="sdpa")
+                model = self._machine.load(layers, half=False, attention="sdpa")
             losses = preflight.overfit(model, rows, self._pad, recipe.method.value, recipe.lora_rank.value)
             found["overfit"] = losses
             say(f"overfit: {len(losses)} steps on one batch, loss {losses[0]:.3f} to {losses[-1]:.3f}")
@@ -305,29 +234,6 @@ class _Training:
         write_atomically(path, msgspec.json.encode(found))
         return found
 
-    def _load(self, layers: int | None, half: bool, attention: str | None = None) -> Any:
-        import torch
-
-        from upwell.engines.embedded.loading import quiet
-
-        with quiet():
-            model = load_base(
-                str(self._base.folder),
-                attention or self._attention,
-                torch.bfloat16 if half else torch.float32,
-                layers,
-            )
-        return model if self._cpu else model.to("cuda")
-
-    def _probe_layers(self) -> int | None:
-        """How many layers of the base the pre-flight can train on one device; None for all of them."""
-        if self._shape is None or self._hardware is None:
-            return None
-        rest = self._shape.parameters - self._shape.layers * self._shape.layer_parameters
-        room = self._hardware.memory / 16 - rest  # weights, gradients and two moments in float32
-        fitting = int(0.7 * room / self._shape.layer_parameters)
-        return None if fitting >= self._shape.layers else max(1, fitting)
-
     @property
     def _pad(self) -> int:
         found = self._tokenizer.pad_token_id
@@ -335,23 +241,23 @@ class _Training:
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
-    def _job(self, run: Run, facts: Rows, batch: _Batch, steps: int, work: Work | None) -> Job:
-        recipe, settings = self._recipe, self._settings
-        each = (self._seconds(work) or 0) / steps
-        every = settings.save_every or (min(steps, max(1, round(_BETWEEN / each))) if each else _GUESS)
+    def _job(self, run: Run, steps: int, work: Work | None) -> Job:
+        recipe, settings, machine = self._recipe, self._settings, self._machine
+        every = settings.save_every or machine.save_every(steps, work)
         lora = recipe.method.value == "lora"
         folder = run.path.resolve()
         return Job(
             base=str(self._base.folder.resolve()), tokens=str(folder / TOKENS), checkpoints=str(folder / CHECKPOINTS),
             trained=str(folder / TRAINED), packed=recipe.packing.value,
-            pad_to=recipe.max_length.value if self._padded else None,
+            pad_to=recipe.max_length.value if settings.rows == "full" else None,
             steps=steps, warmup_steps=math.ceil(steps * recipe.warmup_ratio.value), save_every=every,
-            rows_per_device=batch.rows, accumulation=batch.passes, learning_rate=recipe.learning_rate.value,
+            rows_per_device=machine.batch.rows, accumulation=machine.batch.passes,
+            learning_rate=recipe.learning_rate.value,
             schedule=recipe.schedule.value, adam_betas=recipe.adam_betas.value, adam_epsilon=recipe.adam_epsilon.value,
-            weight_decay=recipe.weight_decay.value, max_grad_norm=recipe.max_grad_norm.value, bfloat16=self._bfloat16,
-            attention=self._attention, compile=recipe.compile.value and not self._cpu,
+            weight_decay=recipe.weight_decay.value, max_grad_norm=recipe.max_grad_norm.value, bfloat16=machine.bfloat16,
+            attention=machine.attention, compile=recipe.compile.value and not machine.cpu,
             checkpointing=recipe.checkpointing.value, lora_rank=recipe.lora_rank.value if lora else None,
-            sharding=recipe.sharding.value if self._devices > 1 else "none", seed=recipe.seed.value, cpu=self._cpu,
+            sharding=machine.sharding, seed=recipe.seed.value, cpu=machine.cpu,
             pad=self._pad, report_to=settings.report_to, name=run.path.name,
         )  # fmt: skip
 
@@ -380,7 +286,7 @@ class _Training:
             self._watch.say(_line(event, steps)) if _worth_a_line(event["step"], steps) else None
             self._watch.advance(1, tokens=event["tokens"])
 
-        launch(job, run.path, self._devices, self._settings.ray, tell)
+        launch(job, run.path, self._machine.devices, self._settings.ray, tell)
         self._watch.end()
         return time.monotonic() - begun
 
@@ -425,7 +331,8 @@ class _Training:
         tokens, spent = sum(row.tokens for row in table), sum(row.seconds for row in table)
         rate = tokens / spent if spent else None
         last = table[-min(10, len(table)) :]
-        peak = self._hardware.peak * self._devices if self._hardware else None
+        where = self._machine.hardware
+        peak = where.peak * self._machine.devices if where is not None else None
         done = work.model_flops if work is not None else None
         return {
             "counts": {
@@ -447,68 +354,12 @@ class _Training:
 _ONLY_SPEED = ("attention", "compile", "sharding", "checkpointing", "hardware", "data", "base", "eos")
 """Values of a recipe that change no weight but by rounding, or stand in the fingerprint in another form."""
 _OF_LADDERS = ("ladder", "same", "seeds", "problems", "limit", "samples", "max_tokens", "temperature")
-_NO_CORPUS: dict[str, Any] = {
-    "name": "", "rows": 1, "question": 1.0, "solution": 1.0, "source": "", "tokens_source": "",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """How a batch is spread: rows at once on a device, and passes whose gradients are added up."""
-
-    rows: int
-    passes: int
-
-    @classmethod
-    def of(cls, recipe: Recipe, devices: int, asked: int | None, fitting: int) -> _Batch:
-        whole = recipe.batch_size.value
-        if whole % devices:
-            raise UsageError(
-                f"a batch of {whole} rows cannot be spread over {devices} devices",
-                f"--batch-size {devices * max(1, round(whole / devices))}",
-            )
-        share = whole // devices
-        if asked is not None and share % asked:
-            raise UsageError(
-                f"{asked} rows a device do not divide its share of the batch, {share} rows",
-                f"--rows-per-device {math.gcd(share, asked)}",
-            )
-        rows = asked or max(n for n in range(1, min(fitting, share) + 1) if share % n == 0)
-        return cls(rows, share // rows)
 
 
 def _packages() -> None:
     for package in ("torch", "transformers", "trl", "accelerate", "datasets", "peft"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("training", package, "train")
-
-
-def _on_cpu() -> bool:
-    import torch
-
-    return not torch.cuda.is_available()
-
-
-def _gpus() -> int:
-    import torch
-
-    return int(torch.cuda.device_count())
-
-
-def _in_bfloat16(precision: str) -> bool:
-    from upwell.engines.embedded.loading import best_dtype
-
-    return precision == "bfloat16" or (precision == "auto" and best_dtype() == "bfloat16")
-
-
-def _attention(asked: str, watch: Watch) -> str:
-    """The attention of the recipe, or PyTorch's own where its package is missing."""
-    if asked == "flash_attention_2" and (importlib.util.find_spec("flash_attn") is None or _on_cpu()):
-        watch.say(
-            "flash_attention_2 is not to be had here: taking sdpa, which keeps packed examples apart by a mask"
-        )
-        return "sdpa"
-    return asked
 
 
 def _ends(text: str, most: int = 160) -> str:
