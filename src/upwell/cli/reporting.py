@@ -12,7 +12,8 @@ def report(*runs: Path, out: Path, png: bool = True) -> int:
     Parameters
     ----------
     runs
-        Run directories, each finished; several are laid over one another.
+        Run directories, each finished; several are laid over one another. A ladder of trainings shows its measured
+        rungs.
     out
         The page. Its figures go beside it as PNG and CSV.
     png

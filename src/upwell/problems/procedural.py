@@ -21,6 +21,11 @@ DEFAULT_SIZE = 200
 _ONE_NUMBER = ("gsm_symbolic", "chain_sum", "products", "decimal_chain_sum", "dice")
 """Tasks with their own check which does no more than compare one number."""
 
+_PARTS = {"gsm_symbolic-train": "gsm_symbolic", "gsm_symbolic-heldout": "gsm_symbolic"}
+"""Tasks in two parts that share no template, every third one being held out: for measuring on kinds of problems that
+training never saw."""
+_HELD_OUT = 3
+
 _NOTES = {
     "gsm_symbolic": "made from templates of the GSM8K test set: fine to try things out, but a score here "
     "is no evidence about unseen problems, and training on these is contamination for GSM8K"
@@ -38,6 +43,7 @@ def load(name: str, *, limit: int | None, seed: int) -> ProblemSet:
         UsageError: No such task, or one whose answers cannot be compared as text.
     """
     task = name.removeprefix(PREFIX)
+    whole = _PARTS.get(task, task)
     size = limit or DEFAULT_SIZE
     split = f"seed{seed}"
     gathering = Gathering(name, split)
@@ -47,12 +53,14 @@ def load(name: str, *, limit: int | None, seed: int) -> ProblemSet:
             break
     card = Card(
         name=name,
-        title=f"reasoning-gym task {task}",
+        title=f"reasoning-gym task {whole}",
         url="https://github.com/open-thought/reasoning-gym",
         licence="Apache-2.0",
         layout="question_answer",
     )
-    notes = [_NOTES[task]] if task in _NOTES else []
+    notes = [_NOTES[whole]] if whole in _NOTES else []
+    if task in _PARTS:
+        notes.append(f"only templates that are {'' if task.endswith('-heldout') else 'not '}held out")
     if len(gathering.problems) < size:
         notes.append(f"{task} yields only {len(gathering.problems)} different questions of {size} asked for")
     made_by = f"reasoning-gym {_gym().__version__} {task} base_seed={_base_seed(seed)}"
@@ -71,9 +79,10 @@ def tasks() -> list[str]:
     from reasoning_gym.factory import DATASETS
 
     plain = ProceduralDataset.score_answer
-    return sorted(
+    known = [
         task for task, (made, _) in DATASETS.items() if made.score_answer is plain or task in _ONE_NUMBER
-    )
+    ]
+    return sorted([*known, *(part for part, whole in _PARTS.items() if whole in known)])
 
 
 def _base_seed(seed: int) -> int:
@@ -95,8 +104,11 @@ def _rows(task: str, base_seed: int, size: int) -> Iterator[tuple[int, dict[str,
         else:
             message = f"reasoning-gym has no task `{task}`"
         raise UsageError(message, f"one of {', '.join(f'{PREFIX}{other}' for other in close or known)}")
-    made = gym.create_dataset(task, seed=base_seed, size=size * 2 + 50)
+    parted = task in _PARTS
+    made = gym.create_dataset(_PARTS.get(task, task), seed=base_seed, size=size * (6 if parted else 2) + 50)
     for index in range(len(made)):
+        if parted and (made.task_indices[index] % _HELD_OUT == 0) != task.endswith("-heldout"):
+            continue
         with contextlib.redirect_stdout(sys.stderr):  # the task `bf` prints a dot for each problem
             row = made[index]
         yield index + 1, row

@@ -31,7 +31,8 @@ def build(
     """Write a report on finished runs: one HTML file that needs no network, PNGs and CSVs beside it.
 
     Args:
-        run_paths: Run directories, each finished and graded; several are laid over one another.
+        run_paths: Run directories, each finished and graded; several are laid over one another. A ladder of trainings
+            stands for its measured runs.
         out: The HTML file. Figures go beside it as `<stem>-<figure>.png` and `.csv`.
         pngs: Whether to write the PNGs.
         embed_bytes: Bytes of responses that the page holds at most, about. A larger run shows all its
@@ -43,6 +44,7 @@ def build(
         StorageError: the disk is full or fails.
     """
     from upwell.report.figures import figures
+    from upwell.report.ladder import read_ladder, rungs
     from upwell.report.page import page
     from upwell.report.reading import read_run
     from upwell.report.rendering import png, render, require_charts, table
@@ -51,16 +53,25 @@ def build(
         raise UsageError("no run to report on", "upwell report runs/NAME --out report.html")
     require_charts()
     _check_writable(out)
-    names = _names(run_paths)
-    cap = embed_bytes // len(run_paths)
-    runs = [read_run(path, name, cap) for path, name in zip(run_paths, names, strict=True)]
+    named: list[tuple[str, Path]] = []
+    ladders = []
+    for path, name in zip(run_paths, _names(run_paths), strict=True):
+        ladder = read_ladder(path)
+        if ladder is None:
+            named.append((name, path))
+        else:
+            ladders.append(ladder)
+            several = f"{name}: " if len(run_paths) > 1 else ""
+            named += [(several + own, measured) for own, measured in ladder.measured]
+    cap = embed_bytes // len(named)
+    runs = [read_run(path, name, cap) for name, path in named]
     notes = [
         f"{run.name}: the page shows {run.shown_per_problem} of {run.samples_written} per problem, "
         "the first of both outcomes; every count and every number is over all of them."
         for run in runs
         if run.shown_per_problem is not None
     ]
-    drawn = [render(figure) for figure in figures(runs)]
+    drawn = [render(figure) for figure in (*map(rungs, ladders), *figures(runs))]
     _write(out, page(runs, drawn, notes).encode())
     tables = [_write(_beside(out, one.figure.name, "csv"), table(one.figure)) for one in drawn]
     images: list[Path] = []

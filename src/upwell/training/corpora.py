@@ -9,7 +9,14 @@ from upwell.errors import UsageError
 from upwell.records import Example
 from upwell.runs import Run
 
-TEMPLATE_TOKENS = {"alpaca": 30, "xwin-math": 65, "boxed": 19, "deepseek-math": 25, "qwen2.5-math": 31, "chat": 48}
+TEMPLATE_TOKENS = {
+    "alpaca": 30,
+    "xwin-math": 65,
+    "boxed": 19,
+    "deepseek-math": 25,
+    "qwen2.5-math": 31,
+    "chat": 48,
+}
 """Tokens that a prompt template adds to a question, by SmolLM2's tokenizer (`chat` by its chat template)."""
 _UNKNOWN = (
     "ours, because no paper gives it: GSM8K's train rows have 60 + 125 (SmolLM2's tokenizer), and a teacher's detailed "

@@ -100,7 +100,8 @@ def _rows(
         path = _train_one(examples, settings, largest, None, folder, watch)
         steps = (Run.read(path).summary or {})["counts"]["steps"]
     for one in rungs:
-        path = _train_one(examples, settings, one, steps, folder, watch)
+        own = None if one.examples == max(rung.examples for rung in rungs) else steps
+        path = _train_one(examples, settings, one, own, folder, watch)
         summary = Run.read(path).summary or {}
         yield {
             "rung": one.rung, "examples": one.examples, "seed": one.seed, "completion_tokens": one.tokens,
