@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from upwell.engines.checkpoints import TRAINING
 from upwell.runs.storage import sync_folder, write_atomically
 
-CHECKPOINTS, MODEL, TRAINED = "checkpoints", "model", ".trained"
-"""Folders of a run: of checkpoints while it trains, of the finished model, of what the trainer gave at its end."""
+TOKENS, CHECKPOINTS, MODEL, TRAINED = "tokens", "checkpoints", "model", ".trained"
+"""Folders of a run: of its rows, of checkpoints while it trains, of the finished model, of what the trainer gave."""
 _WHOLE = "whole"
 """File that a checkpoint has once everything of it is written. The trainer itself leaves half ones when killed."""
 _PREFIX = "checkpoint-"
@@ -20,12 +21,18 @@ _PREFIX = "checkpoint-"
 
 def mark_whole(folder: Path) -> None:
     """Say that a checkpoint is complete, after seeing it onto the disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file, contextlib.suppress(OSError):
-                _sync(file.fileno())
-    sync_folder(folder)
+    sync_tree(folder)
     write_atomically(folder / _WHOLE, b"")
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files in a folder safe from a power loss."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file, contextlib.suppress(OSError):  # not every file system can
+                os.fsync(file.fileno())
 
 
 def last_whole(folder: Path) -> Path | None:
@@ -38,6 +45,47 @@ def last_whole(folder: Path) -> Path | None:
         else:
             shutil.rmtree(path, ignore_errors=True)
     return max(whole)[1] if whole else None
+
+
+def told_steps(folder: Path) -> list[dict[str, Any]]:
+    """The steps that the newest whole checkpoint holds, as rows of the loss table but for their seconds.
+
+    The table has them already, unless a power loss took its end, or what trained outlived what wrote it.
+    """
+    found = last_whole(folder)
+    if found is None:
+        return []
+    state = json.loads((found / "trainer_state.json").read_text(encoding="utf-8"))
+    rows, seen = [], 0
+    for entry in state["log_history"]:
+        if "loss" not in entry:
+            continue
+        tokens = int(entry.get("num_tokens", seen))
+        rows.append(
+            {
+                "key": f"step-{entry['step']:07d}",
+                "step": entry["step"],
+                "epoch": float(entry["epoch"]),
+                "loss": float(entry["loss"]),
+                "learning_rate": float(entry["learning_rate"]),
+                "gradient_norm": entry.get("grad_norm"),
+                "tokens": tokens - seen if tokens >= seen else tokens,  # each session counts from nothing
+            }
+        )
+        seen = tokens
+    return rows
+
+
+def forget(run: Path, *others: str) -> None:
+    """Take away a run of which no step was taken, so that the folder is as good as new.
+
+    Args:
+        others: further files of the run.
+    """
+    for name in (TOKENS, CHECKPOINTS):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in ("rejects.jsonl", *others, "manifest.json"):
+        (run / name).unlink(missing_ok=True)
 
 
 def finish_model(
@@ -76,11 +124,6 @@ def finish_model(
         made.save_pretrained(aside, safe_serialization=True)
         tokenizer.save_pretrained(aside)
     write_atomically(aside / TRAINING, json.dumps(card, indent=1, ensure_ascii=False).encode() + b"\n")
-    sync_folder(aside)
+    sync_tree(aside)
     aside.rename(model)
-
-
-def _sync(descriptor: int) -> None:
-    import os
-
-    os.fsync(descriptor)
+    sync_folder(model.parent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +66,16 @@ def check_lengths(rows: Rows, max_length: int, accepted: float, path: str) -> No
             f"--max-length {2 * max_length}, or --max-truncated {min(1.0, rows.share_too_long + 0.001):.3f}",
         )
     if not rows.examples:
-        raise UsageError(f"no example of `{path}` can be trained on", "see its reasons in rejects.jsonl")
+        reasons = dict(sorted(rows.reasons.items(), key=lambda item: -item[1]))
+        if rows.too_long:
+            reasons = {f"longer than a row of {max_length:,} tokens": rows.too_long} | reasons
+        raise UsageError(
+            f"none of the {seen:,} examples of `{path}` can be trained on: "
+            + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()),
+            f"--max-length {2 * max_length}"
+            if rows.too_long
+            else "upwell curate ... --require answer makes examples that have a solution",
+        )
 
 
 @dataclass(frozen=True)
@@ -144,6 +155,11 @@ def isolation(model: Any, rows: Any, pad: int, *, half: bool) -> Isolation | Non
     ]
     plain = {"input_ids": row["input_ids"], "labels": _first_masked(row)}
     leaking = _likelihoods(model, collator(pad, packed=False, pad_to=None)([plain]))
+    if not all(map(math.isfinite, alone)):
+        raise UsageError(
+            "the base gives likelihoods that are no numbers",
+            "download or save the base again, or another --base",
+        )
     bound = ISOLATION_HALF if half else ISOLATION
     found = Isolation(len(pieces), len(alone), _apart(packed, alone), _apart(leaking, alone), bound)
     if not found.largest <= bound:
@@ -162,11 +178,13 @@ def isolation(model: Any, rows: Any, pad: int, *, half: bool) -> Isolation | Non
 
 
 def _fullest(rows: Any) -> int | None:
-    """The row with the most pieces among the first."""
+    """The row with the most pieces, where one has two."""
     if "seq_lengths" not in rows.column_names:
         return None
-    counts = [len(lengths) for lengths in rows[:64]["seq_lengths"]]
-    best = max(range(len(counts)), key=counts.__getitem__)
+    import pyarrow.compute as compute
+
+    counts = compute.list_value_length(rows.data.column("seq_lengths")).to_numpy()
+    best = int(counts.argmax())
     return best if counts[best] > 1 else None
 
 
@@ -215,9 +233,11 @@ def overfit(model: Any, rows: Any, pad: int, method: str, lora_rank: int) -> lis
     if method == "lora":
         from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(
-            model, LoraConfig(r=lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of peft's on transformers
+            model = get_peft_model(
+                model, LoraConfig(r=lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
+            )
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=_OVERFIT_RATE[method], weight_decay=0.0)

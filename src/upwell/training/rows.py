@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,14 +14,15 @@ import msgspec
 from upwell.measurement.watch import Watch
 from upwell.records import Example, Reject
 from upwell.runs import Run
-from upwell.runs.storage import write_atomically
+from upwell.runs.storage import storage_error, write_atomically
+from upwell.training.checkpoints import TOKENS, sync_tree
 from upwell.training.encoding import Encoder
 
-TOKENS = "tokens"
-"""Folder of the run that holds them."""
 TOO_LONG = "longer than a row"
 _FACTS = "facts.json"
 _BATCH = 2048
+_LONG = 20_000
+"""Examples that take so long to pack that it is said."""
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,8 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """Examples that were left out because they are longer than a row."""
     unusable: int
     """Examples that were left out for another reason."""
+    reasons: dict[str, int] = {}
+    """Of these, how many for which."""
     seams: int
     """Examples whose prompt and completion would have grown together in tokens."""
 
@@ -53,6 +57,9 @@ def make_rows(
 
     Whole examples only: one that is longer than a row, or cannot be learnt, becomes a row of the table `rejects`.
 
+    Raises:
+        StorageError: the disk does not take them.
+
     Args:
         run: open for writing.
         examples: in order.
@@ -67,11 +74,17 @@ def make_rows(
     except (OSError, msgspec.DecodeError):
         shutil.rmtree(folder, ignore_errors=True)  # what a killed session left half
         (run.path / "rejects.jsonl").unlink(missing_ok=True)
-    folder.mkdir()
-    facts = _write(run, folder / "pieces.arrow", examples, count, encoder, max_length, watch)
-    rows = _pack(folder, max_length, seed, packed=packed) if facts["examples"] else 0
-    (folder / "pieces.arrow").unlink()
-    found = Rows(rows=rows, seams=encoder.seams, **facts)
+    try:
+        folder.mkdir()
+        facts, reasons = _write(run, folder / "pieces.arrow", examples, count, encoder, max_length, watch)
+        if packed and facts["examples"] >= _LONG:
+            watch.say(f"packing {facts['examples']:,} examples")
+        rows = _pack(folder, max_length, seed, packed=packed) if facts["examples"] else 0
+        (folder / "pieces.arrow").unlink()
+        sync_tree(folder)
+    except OSError as error:
+        raise storage_error(folder, error) from None
+    found = Rows(rows=rows, seams=encoder.seams, reasons=reasons, **facts)
     write_atomically(folder / _FACTS, msgspec.json.encode(found))
     return found
 
@@ -85,12 +98,13 @@ def open_rows(folder: Path) -> Any:
 
 def _write(
     run: Run, path: Path, examples: Iterable[Example], count: int, encoder: Encoder, max_length: int, watch: Watch
-) -> dict[str, int]:  # fmt: skip
+) -> tuple[dict[str, int], dict[str, int]]:  # fmt: skip
     import pyarrow as pa
 
     numbers = pa.list_(pa.int32())
     schema = pa.schema([("input_ids", numbers), ("labels", numbers)])
     facts = dict.fromkeys(("examples", "tokens", "learnt", "too_long", "unusable"), 0)
+    reasons: Counter[str] = Counter()
     watch.begin("tokenising", count)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         pieces = encoder.pieces(examples)
@@ -102,10 +116,14 @@ def _write(
                     good.append(piece)
                     facts["tokens"] += len(piece.ids)
                     facts["learnt"] += len(piece.ids) - piece.prompt
-                else:
-                    facts["too_long" if trouble == TOO_LONG else "unusable"] += 1
-                    told = f"{trouble}: {len(piece.ids):,} tokens" if trouble == TOO_LONG else trouble
+                elif trouble == TOO_LONG:
+                    facts["too_long"] += 1
+                    told = f"{TOO_LONG}: {len(piece.ids):,} tokens"
                     bad.append(Reject(key=piece.key, step="train", reason=told))
+                else:
+                    facts["unusable"] += 1
+                    reasons[trouble] += 1
+                    bad.append(Reject(key=piece.key, step="train", reason=trouble))
             facts["examples"] += len(good)
             columns = [
                 pa.array([piece.ids for piece in good], numbers),
@@ -115,7 +133,7 @@ def _write(
             run.append("rejects", bad)
             watch.advance(len(batch), tokens=sum(len(piece.ids) for piece in batch))
     watch.end()
-    return facts
+    return facts, dict(reasons)
 
 
 def _pack(folder: Path, max_length: int, seed: int, *, packed: bool) -> int:

@@ -14,21 +14,21 @@ import msgspec
 
 from upwell import prompts
 from upwell.engines.checkpoints import Checkpoint, resolve
-from upwell.errors import MissingExtra, UpwellError, UsageError
+from upwell.errors import MissingExtra, UsageError
 from upwell.measurement.plan import chat_of
 from upwell.measurement.watch import Silent, Watch
 from upwell.records import Step
 from upwell.runs import Run
 from upwell.runs.storage import write_atomically
 from upwell.training import preflight
-from upwell.training.checkpoints import CHECKPOINTS, MODEL, TRAINED, finish_model
+from upwell.training.checkpoints import CHECKPOINTS, MODEL, TOKENS, TRAINED, finish_model, forget, told_steps
 from upwell.training.corpora import finished_examples
 from upwell.training.cost import Work
 from upwell.training.encoding import Encoder, end_of_sequence
 from upwell.training.launching import launch
 from upwell.training.machine import Machine
 from upwell.training.recipes import chosen, find_recipe
-from upwell.training.rows import TOKENS, Rows, examples_of, make_rows, open_rows
+from upwell.training.rows import Rows, examples_of, make_rows, open_rows
 from upwell.training.settings import PLANNED_ONLY, TrainSettings
 from upwell.training.trainer import Job
 
@@ -63,7 +63,12 @@ def train(
         if run.summary is not None:
             watch.say(f"`{run.path}` is finished already: nothing to do")
             return run.path
-        training.go(run)
+        try:
+            training.go(run)
+        except UsageError:
+            if not run.count(STEPS):
+                forget(run.path, _PREFLIGHT)  # so that the command that mends it can have the same --out
+            raise
     return Path(run.path)
 
 
@@ -134,9 +139,10 @@ class _Training:
         recipe, settings, watch = self._recipe, self._settings, self._watch
         encoder = Encoder(self._tokenizer, self._eos_id, add_special_tokens=self._template.add_special_tokens)
         count = sum(1 for _ in examples_of(self._source, self._rung))
-        if not count:
+        if not count:  # of no rung there is always one: the run would not have been taken
             raise UsageError(
-                f"`{self._source.path}` has no rung {self._rung}", "upwell show RUN lists its rungs"
+                f"`{self._source.path}` has no rung {self._rung}",
+                f"upwell show {self._source.path} lists its rungs",
             )
         facts = make_rows(
             run, examples_of(self._source, self._rung), count, encoder,
@@ -269,14 +275,20 @@ class _Training:
                 trained
             )  # written by a session that was killed before it could say that it was whole
         there = run.keys(STEPS)
+        owed = [row for row in told_steps(Path(job.checkpoints)) if row["key"] not in there]
+        run.append(STEPS, [msgspec.convert(row, Step) for row in owed])
+        there.update(row["key"] for row in owed)
         begun, first = time.monotonic(), True
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal first
-            if not math.isfinite(event["loss"]):
-                raise UpwellError(
-                    f"the loss of step {event['step']} is not finite", "--learning-rate with a lower one"
-                )
+            for name in ("loss", "gradient_norm"):
+                if event[name] is not None and not math.isfinite(event[name]):
+                    raise UsageError(
+                        f"step {event['step']} has the {name.replace('_', ' ')} {event[name]}: no step after it "
+                        "would learn anything",
+                        f"--learning-rate {job.learning_rate / 4:g}, with another --out",
+                    )
             if first:
                 first = False
                 self._watch.begin(f"training {run.path.name}", steps, event["step"] - 1)
