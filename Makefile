@@ -23,7 +23,7 @@ tour: $(VENV)/.train
 	@echo "The whole loop on a 135M model: synthesize, curate, train three rungs, measure each, report: about 40 minutes on two cores."
 	$(BIN)/upwell synthesize --method procedural --seeds $(LEARNT) --count 400 --out $(TOUR)/made
 	$(BIN)/upwell synthesize --method rejection --policy uniform --k-uniform 1 --max-trials 8 --seeds $(LEARNT) --limit 24 --max-tokens 192 --temperature 0.7 --out $(TOUR)/sampled
-	$(BIN)/upwell curate $(TOUR)/made $(TOUR)/sampled --against $(HELD_OUT) --audit --prompt chat --model smollm2-135m-instruct --ladder 50,100,200 --out $(TOUR)/set
+	$(BIN)/upwell curate $(TOUR)/made $(TOUR)/sampled --against $(HELD_OUT) --audit --prompt chat --model smollm2-135m-instruct --final-answer boxed --ladder 50,100,200 --out $(TOUR)/set
 	$(BIN)/upwell train $(TOUR)/set --recipe smollm2-135m --epochs 1 --batch-size 1 --ladder --problems $(HELD_OUT) --limit 24 --samples 16 --max-tokens 192 --out $(TOUR)/ladder
 	$(BIN)/upwell report $(TOUR)/ladder --out $(TOUR)/report.html
 

@@ -13,7 +13,7 @@ SRC = Path(__file__).parents[1] / "src" / "upwell"
 LAYERS = (
     {"cli"},
     {"report"},
-    {"synthesis", "curation", "training", "evaluation"},
+    {"synthesis", "curation", "training", "evaluation", "analysis"},
     {"measurement"},
     {"engines", "grading", "metrics", "problems", "prompts"},
     {"runs"},

@@ -1,0 +1,22 @@
+"""What every analysis gives: points, fits, and conclusions in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Cell = str | int | float | bool | None
+Row = dict[str, Cell]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The outcome of one analysis, ready to be written."""
+
+    points: list[Row]
+    """What was measured, a row a point; each with the number of problems and samples that it rests on."""
+    fits: list[Row] = field(default_factory=list)
+    """What was estimated from the points, with intervals (`low`, `high`)."""
+    conclusions: list[str]
+    """Each a sentence with its uncertainty, or one that says why there is none."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out, assumed, or could not be done."""

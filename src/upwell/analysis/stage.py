@@ -1,0 +1,83 @@
+"""The stage that analyses: finished runs in, points, fits and conclusions out."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from upwell.analysis.found import Found, Row
+from upwell.analysis.settings import AnalyzeSettings, check_kind
+from upwell.errors import UsageError
+from upwell.measurement.watch import Silent, Watch
+from upwell.runs import Run
+from upwell.runs.provenance import digest_file
+from upwell.runs.storage import write_atomically
+
+Study = Callable[[Sequence[str], AnalyzeSettings, Watch], Found]
+"""An analysis: from runs (or published curves, `paper:...`) to what it found. Each kind is a module of its own here,
+with a function of the module's name."""
+PUBLISHED = "paper:"
+
+
+def analyze(
+    kind: str, sources: Sequence[str], settings: AnalyzeSettings, *, watch: Watch | None = None
+) -> Path:
+    """Analyse finished runs into a run with `points.csv`, `fits.csv` and a summary that says what follows.
+
+    The run is a function of its inputs, settings and seed; what a kill left is made anew by the same call.
+
+    Args:
+        kind: one of `KINDS`.
+        sources: run directories, or published curves by name where the kind knows some.
+        settings: how.
+        watch: told of the progress.
+
+    Raises:
+        UsageError: there is no such kind, or a source is not what it needs; no run is left then.
+    """
+    check_kind(kind)
+    watch = watch or Silent()
+    if not sources:
+        raise UsageError(
+            f"nothing to analyse: upwell analyze {kind} needs a run",
+            f"upwell analyze {kind} RUN... --out RUN",
+        )
+    study: Study = getattr(importlib.import_module(f"upwell.analysis.{kind}"), kind)
+    found = study(sources, settings, watch)
+    fixed = {name: value for name, value in asdict(settings).items() if name != "out"}
+    with Run.open(
+        settings.out,
+        verb="analyze",
+        settings={"kind": kind, "sources": list(sources), **asdict(settings)},
+        fingerprint={"kind": kind, "sources": [_digest(source) for source in sources], **fixed},
+        inputs=[{"name": source, "digest": _digest(source)} for source in sources],
+    ) as run:
+        for name, rows in (("points", found.points), ("fits", found.fits)):
+            write_atomically(run.path / f"{name}.csv", table(rows))
+        run.finish({"kind": kind, **asdict(found)})
+    return Path(settings.out)
+
+
+def table(rows: Sequence[Row]) -> bytes:
+    """Rows as CSV, a column for every name that occurs; a text that a spreadsheet would run is quoted."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: _cell(value) for column, value in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+
+
+def _digest(source: str) -> str:
+    if source.startswith(PUBLISHED):
+        return source
+    return digest_file(Path(source) / "summary.json")
