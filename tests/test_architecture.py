@@ -11,6 +11,7 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src" / "upwell"
 LAYERS = (
+    {"__main__"},
     {"cli"},
     {"report"},
     {"synthesis", "curation", "training", "evaluation", "analysis"},
@@ -90,7 +91,7 @@ def loaded_by(*modules: str) -> set[str]:
 
 def test_every_room_has_its_layer() -> None:
     rooms = {path.stem for path in SRC.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert rooms - {"__init__", "__main__"} == set().union(*LAYERS), "a new room needs a place in LAYERS"
+    assert rooms - {"__init__"} == set().union(*LAYERS), "a new room needs a place in LAYERS"
 
 
 def test_imports_point_down() -> None:

@@ -53,12 +53,18 @@ def _train(examples: str | None, settings: TrainSettings) -> int:
     from upwell.cli.terminal import Terminal
     from upwell.report.text import visible
     from upwell.runs import Run
+    from upwell.training.joining import follows, started
     from upwell.training.stage import train as trained
 
     if examples is None:
         raise UsageError(
             "there are no examples to train on",
             f"upwell train RUN_OF_CURATE --recipe {settings.recipe} --out RUN, or add --plan",
+        )
+    if settings.ladder and started() is not None:
+        raise UsageError(
+            f"torchrun has started {started()} processes, and a ladder starts its own, for one model after the other",
+            "upwell train ... --ladder --devices N, without torchrun; or --ray ADDRESS",
         )
     if settings.ladder:
         from upwell.training.ladder import train_ladder
@@ -70,6 +76,8 @@ def _train(examples: str | None, settings: TrainSettings) -> int:
         return 0
     with Terminal() as terminal:
         path = trained(examples, settings, watch=terminal)
+    if follows():  # the first of torchrun's processes speaks for all
+        return 0
     summary = Run.read(path).summary
     if summary is None:
         return 1

@@ -15,6 +15,7 @@ from upwell.training.corpora import Corpus
 from upwell.training.cost import Work, memory_of, work_of
 from upwell.training.hardware import HERE, Hardware, find_hardware
 from upwell.training.planner import plan_on
+from upwell.training.processes import choose_sharding, count_processes
 from upwell.training.recipes import Recipe
 from upwell.training.rows import Rows
 from upwell.training.settings import TrainSettings
@@ -72,9 +73,9 @@ class Machine:
         self._recipe, self._base = recipe, base
         self._padded = settings.rows == "full"
         self.cpu = _on_cpu()
-        self.devices = settings.devices or (1 if self.cpu else _gpus())
+        self.devices = count_processes(settings, 0 if self.cpu else _gpus())
         """Processes."""
-        self.sharding = recipe.sharding.value if self.devices > 1 else "none"
+        self.sharding = choose_sharding(recipe, settings, self.devices, cpu=self.cpu, say=watch.say)
         self.bfloat16 = _in_bfloat16(recipe.precision.value)
         """Whether the arithmetic is in bfloat16, else in float32."""
         self.attention = _attention(recipe.attention.value, watch)
@@ -132,9 +133,8 @@ class Machine:
     def memory(self) -> float | None:
         if self.shape is None:
             return None
-        sharding = self._recipe.sharding.value if self.devices > 1 else "none"
         return memory_of(
-            self._recipe, self.shape, devices=self.devices, rows=self.batch.rows, sharding=sharding,
+            self._recipe, self.shape, devices=self.devices, rows=self.batch.rows, sharding=self.sharding,
             method=self._recipe.method.value, half=self.bfloat16,
         ).total  # fmt: skip
 

@@ -25,6 +25,7 @@ from upwell.training.checkpoints import CHECKPOINTS, MODEL, TOKENS, TRAINED, fin
 from upwell.training.corpora import finished_examples
 from upwell.training.cost import Work
 from upwell.training.encoding import Encoder, end_of_sequence
+from upwell.training.joining import follow, follows, leading
 from upwell.training.launching import launch
 from upwell.training.machine import Machine
 from upwell.training.recipes import chosen, find_recipe
@@ -58,6 +59,14 @@ def train(
         UpwellError: a process of the training failed; the run is resumable.
     """
     watch = watch or Silent()
+    if follows():
+        follow()
+        return Path(settings.out or "")
+    with leading():
+        return _train(examples, settings, rung, watch)
+
+
+def _train(examples: str, settings: TrainSettings, rung: int | None, watch: Watch) -> Path:
     training = _Training(examples, settings, rung, watch)
     with training.open() as run:
         if run.summary is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from upwell.engines.checkpoints import first_line
+from upwell.errors import UpwellError, UsageError
 from upwell.training.checkpoints import last_whole, mark_whole
 from upwell.training.rows import open_rows
 
@@ -68,6 +71,7 @@ def run_job(job: Job, tell: Tell) -> None:
     from upwell.engines.embedded.loading import quiet
 
     disable_progress_bar()  # of the weights' files; the caller shows the steps
+    logging.getLogger("trl").setLevel(logging.ERROR)  # its remarks on settings that are meant
     if job.cpu:
         os.environ.setdefault("ACCELERATE_USE_CPU", "true")
     with quiet():
@@ -76,32 +80,63 @@ def run_job(job: Job, tell: Tell) -> None:
             tokenizer.pad_token_id is None
         ):  # TRL wants one by name; what is padded is masked by position, not by id
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(job.pad)
-        arguments = _arguments(job, tokenizer)  # before the model: sharded loading reads them
+        arguments = _arguments(job)  # before the model: sharded loading reads them
+        if job.sharding == "fsdp2":
+            from accelerate.utils import enable_fsdp_ram_efficient_loading
+
+            enable_fsdp_ram_efficient_loading()
         model = load_base(
             job.base, job.attention, torch.bfloat16 if job.lora_rank and job.bfloat16 else torch.float32
         )
     trainer = _trainer(job, arguments, model, tokenizer, tell)
+    if job.sharding == "fsdp2" and not trainer.is_fsdp_enabled:  # accelerate would go on without a word
+        raise UpwellError("accelerate does not shard on these devices", "--sharding none")
     found = last_whole(Path(job.checkpoints)) if trainer.is_world_process_zero() else None
     found = _agreed(found)
+    if found is not None:
+        _check_spread(found, job.sharding)
     trainer.train(resume_from_checkpoint=None if found is None else str(found))
+    if job.sharding == "fsdp2":
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # else nothing is saved
     trainer.save_model(job.trained)
     trainer.accelerator.wait_for_everyone()
 
 
 def load_base(folder: str, attention: str, dtype: Any, layers: int | None = None) -> Any:
-    """The base model, to be trained; only its first layers where `layers` says so."""
+    """The base model, to be trained; only its first layers where `layers` says so.
+
+    Raises:
+        UsageError: it cannot be loaded, or not with this attention, or its files lack weights.
+    """
     from transformers import AutoModelForCausalLM
 
     fewer = {} if layers is None else {"num_hidden_layers": layers}
-    return AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        attn_implementation=attention,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        **fewer,
-    )
+    try:
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **fewer,
+        )
+    except (ValueError, ImportError) as error:
+        raise UsageError(
+            f"the base in {folder} cannot be loaded with the attention `{attention}`: {first_line(error)}",
+            "--attention eager",
+        ) from None
+    # transformers fills what the files lack with random numbers and goes on. (Where weights are sharded, only the first
+    # process of a machine reads them.)
+    lacking = sorted(map(str, [*loaded["missing_keys"], *loaded["mismatched_keys"]]))
+    if lacking and os.environ.get("LOCAL_RANK", "0") == "0":
+        raise UsageError(
+            f"the weights in {folder} do not fit its config.json: {len(lacking)} tensors are missing or of another "
+            f"shape, the first: {lacking[0]}",
+            "download or save the base again, or another --base",
+        )
+    return model
 
 
 def collator(pad: int, *, packed: bool, pad_to: int | None) -> Any:
@@ -111,17 +146,12 @@ def collator(pad: int, *, packed: bool, pad_to: int | None) -> Any:
     return DataCollatorForLanguageModeling(pad_token_id=pad, padding_free=packed, pad_to_multiple_of=pad_to)
 
 
-def _arguments(job: Job, tokenizer: Any) -> Any:
+def _arguments(job: Job) -> Any:
     from trl import SFTConfig
 
-    sharded: dict[str, Any] = {}
-    recompute = job.checkpointing
-    if job.sharding == "fsdp2":
-        # With FSDP the recomputation is its own: the trainer's would gather the weights twice.
-        sharded = {"fsdp": True, "fsdp_config": {"version": 2, "activation_checkpointing": recompute}}
-        recompute = False
-    elif job.sharding == "zero3":
-        sharded = {"deepspeed": _ZERO3}
+    recompute = job.checkpointing and not _recomputed_by_fsdp(job)
+    # Transformers calls it activation_checkpointing of late, and the old name has a default of True in TRL.
+    new = "activation_checkpointing" in SFTConfig.__dataclass_fields__
     return SFTConfig(
         output_dir=job.checkpoints,
         max_steps=job.steps,
@@ -139,11 +169,12 @@ def _arguments(job: Job, tokenizer: Any) -> Any:
         bf16=job.bfloat16,
         tf32=None if job.cpu else True,
         torch_compile=job.compile,
-        gradient_checkpointing=recompute,
+        **{"activation_checkpointing" if new else "gradient_checkpointing": recompute},
         seed=job.seed,
         data_seed=job.seed,
         use_cpu=job.cpu,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show the mean of other steps in place of a loss that is lost
         save_strategy="steps",
         save_steps=job.save_every,
         save_total_limit=2,
@@ -154,12 +185,38 @@ def _arguments(job: Job, tokenizer: Any) -> Any:
         packing=False,
         padding_free=job.packed,
         pad_to_multiple_of=job.pad_to,
-        pad_token=tokenizer.pad_token,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=not job.cpu,
         dataloader_num_workers=0,
-        **sharded,
+        ddp_find_unused_parameters=False,  # there are none
+        **_sharded(job),
     )
+
+
+def _recomputed_by_fsdp(job: Job) -> bool:
+    """Whether activations are recomputed by FSDP, not by the trainer, which would gather the weights twice.
+
+    Not with adapters: FSDP renames the layers that it recomputes, and PEFT 0.21 then finds no adapters to save.
+    """
+    return job.checkpointing and job.sharding == "fsdp2" and job.lora_rank is None
+
+
+def _sharded(job: Job) -> dict[str, Any]:
+    """What the trainer is told of sharding. Weights, their gradients and the moments stay in float32 with bfloat16
+    arithmetic: FSDP casts what it gathers, DeepSpeed keeps its own float32 copy."""
+    if job.sharding == "fsdp2":
+        return {
+            "fsdp": True,
+            "fsdp_config": {
+                "version": 2,
+                "activation_checkpointing": _recomputed_by_fsdp(job),
+                # Every process writes its own part: a whole 70B with its moments is 840 GB in one process's memory.
+                "state_dict_type": "SHARDED_STATE_DICT",
+                # One process a machine reads the weights: in float32, eight times 70B are 2.2 TB.
+                "cpu_ram_efficient_loading": True,
+            },
+        }
+    return {"deepspeed": _ZERO3} if job.sharding == "zero3" else {}
 
 
 def _trainer(job: Job, arguments: Any, model: Any, tokenizer: Any, tell: Tell) -> Any:
@@ -173,7 +230,17 @@ def _trainer(job: Job, arguments: Any, model: Any, tokenizer: Any, tell: Tell) -
         adapters = LoraConfig(
             r=job.lora_rank, lora_alpha=2 * job.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
         )
-    trainer = SFTTrainer(
+
+    class Counting(SFTTrainer):  # type: ignore[misc]  # TRL is not followed
+        """Remembers how many tokens the loss of a step is the mean over."""
+
+        learnt: Any = 0
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            self.learnt = num_items_in_batch
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    trainer = Counting(
         model=model,
         args=arguments,
         train_dataset=open_rows(Path(job.tokens)),
@@ -208,10 +275,16 @@ def _teller(tell: Tell, trainer: Any) -> Any:
                     "learning_rate": float(logs["learning_rate"]),
                     "gradient_norm": float(logs["grad_norm"]) if "grad_norm" in logs else None,
                     "tokens": seen - self.tokens,
+                    "learnt": int(trainer.learnt or 0),
                     "seconds": now - self.since,
                 }
             )
             self.tokens, self.since = seen, now
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step >= state.max_steps:
+                # What was trained is written next; and from a checkpoint of the last step, transformers takes another.
+                control.should_save = False
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             trainer.accelerator.wait_for_everyone()  # every process has written its part
@@ -220,6 +293,23 @@ def _teller(tell: Tell, trainer: Any) -> Any:
             self.since = time.monotonic()  # saving is no part of the next step
 
     return Teller()
+
+
+def _check_spread(checkpoint: Path, sharding: str) -> None:
+    """See that a checkpoint is one of this sharding: neither trainer nor accelerate reads another.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if any(checkpoint.glob("global_step*")):
+        made = "zero3"
+    else:
+        made = "fsdp2" if (checkpoint / "pytorch_model_fsdp_0").is_dir() else "none"
+    if made != sharding:
+        raise UsageError(
+            f"`{checkpoint}` was written with the sharding `{made}`, and this command has `{sharding}`",
+            f"--sharding {made}" + (" on more than one device" if made != "none" else ""),
+        )
 
 
 def _agreed(found: Path | None) -> Path | None:

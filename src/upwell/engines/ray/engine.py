@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import upwell
 from upwell.engines.base import NOT_NOW_SECONDS, Engine, Reply, Request
+from upwell.engines.ray.cluster import connect, imported
 from upwell.engines.ray.dealing import Job, Worker
 from upwell.engines.ray.replica import Exchange, Replica, Trouble
-from upwell.errors import EngineError, MissingExtra, UsageError
+from upwell.errors import EngineError
 from upwell.runs.secrets import scrub_text
 
 _POLL_SECONDS = 0.2
@@ -31,9 +28,6 @@ _WAITING_SECONDS = 15.0
 _MOST_DEATHS_IN_A_ROW = 4
 """Deaths without an answer in between, beside one for each replica, after which a run ends that has none up."""
 _CLOSE_SECONDS = 10.0
-_CONNECT_SECONDS = 10.0
-_OBJECT_STORE = 100 * 2**20
-"""Bytes of shared memory of a Ray that we start: requests and replies are small and pass at once."""
 
 
 class RayEngine:
@@ -79,8 +73,8 @@ class RayEngine:
         self._ahead = ahead
         self._replicas = replicas
         self._needs = {"num_cpus": cpus, "num_gpus": gpus}
-        self._ray = _imported()
-        self._ours = _connect(self._ray, address, math.ceil(replicas * cpus))
+        self._ray = imported()
+        self._ours = connect(self._ray, address, math.ceil(replicas * cpus))
         self._kind = self._ray.remote(**self._needs, max_restarts=0)(Replica)
         self._arguments = (make, dict(secrets or {}))
         self._number = 0
@@ -237,76 +231,6 @@ class RayEngine:
             worker.alone = False
             if worker.ready:
                 worker.call = None
-
-
-def _imported() -> Any:
-    # Ray reports to its makers unless told not to, and warns of its own plans for environment variables.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtra("--ray", "ray", "ray") from None
-    return ray
-
-
-def _connect(ray: Any, address: str, cpus: int) -> bool:
-    """Be connected to the cluster. Returns whether we did it, and are to undo it."""
-    if ray.is_initialized():
-        return False
-    _keep_off_stdout(ray)
-    if address == "local":
-        ray.init(
-            address="local",  # without it, RAY_ADDRESS or a cluster that was started here is joined
-            num_cpus=max(cpus, len(os.sched_getaffinity(0))),
-            object_store_memory=_OBJECT_STORE,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-        return True
-    _check_reachable(address)
-    try:
-        # The package is shipped, so that nodes need not have this very version installed.
-        ray.init(
-            address=address,
-            runtime_env={"py_modules": [str(Path(upwell.__file__).parent)]},
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise _no_cluster(address, error) from None
-    return True
-
-
-def _keep_off_stdout(ray: Any) -> None:
-    """Have Ray say on stderr what goes wrong on its nodes, in a sentence: it prints a paragraph on stdout, where our
-    data goes, and no setting of its own changes that. In a Ray without this function of its inside, nothing happens.
-    """
-
-    def tell(data: Mapping[str, Any], ignore_prefix: bool) -> None:
-        for line in data["lines"]:
-            sys.stderr.write(f"ray: {scrub_text(str(line).partition('. ')[0][:300])}\n")
-
-    ray._private.worker.print_to_stdstream = tell
-
-
-def _check_reachable(address: str) -> None:
-    """See that somebody listens there: Ray itself tries for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and port.isdigit()):
-        return  # `auto`, or a name that Ray resolves
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _no_cluster(address, error) from None
-
-
-def _no_cluster(address: str, error: Exception) -> UsageError:
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    return UsageError(
-        f"no Ray cluster at `{address}`: {first}", "--ray local, or start one: ray start --head"
-    )
 
 
 def _reason(error: Exception) -> str:
