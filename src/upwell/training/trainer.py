@@ -127,6 +127,11 @@ def load_base(folder: str, attention: str, dtype: Any, layers: int | None = None
             f"the base in {folder} cannot be loaded with the attention `{attention}`: {first_line(error)}",
             "--attention eager",
         ) from None
+    except Exception as error:  # noqa: BLE001  a broken weight file raises anything at all
+        raise UsageError(
+            f"the base in {folder} cannot be loaded: {first_line(error)}",
+            "download or save the base again, or another --base",
+        ) from None
     # transformers fills what the files lack with random numbers and goes on. (Where weights are sharded, only the first
     # process of a machine reads them.)
     lacking = sorted(map(str, [*loaded["missing_keys"], *loaded["mismatched_keys"]]))
