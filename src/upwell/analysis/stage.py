@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.analysis.found import Found, Row
-from upwell.analysis.settings import AnalyzeSettings, check_kind
+from upwell.analysis.settings import AnalyzeSettings, check_kind, check_used
 from upwell.errors import UsageError
 from upwell.measurement.watch import Silent, Watch
 from upwell.runs import Run
@@ -41,6 +41,7 @@ def analyze(
         UsageError: there is no such kind, or a source is not what it needs; no run is left then.
     """
     check_kind(kind)
+    check_used(kind, settings)
     watch = watch or Silent()
     if not sources:
         raise UsageError(
