@@ -1,4 +1,4 @@
-"""Every recipe as its user meets it: curate a file, train, measure what was trained; answers learnt by heart, with ends."""
+"""Every recipe as its user meets it: curate a file, train, measure what was trained; answers come by heart, and end."""
 
 from __future__ import annotations
 
