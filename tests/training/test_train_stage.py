@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 from training_runs import example_run, examples, seeds, template_of, texts
 
-from upwell.errors import UpwellError, UsageError
+from upwell.errors import StorageError, UpwellError, UsageError
 from upwell.measurement.watch import Silent
 from upwell.records import Example, Reject, Step
 from upwell.runs import Run
 from upwell.training.settings import TrainSettings
 from upwell.training.stage import train
-
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 RECIPE = {"llama2": "xwin-llama2-7b", "qwen2": "qwen2.5-math-1.5b"}
 PROMPT = {"llama2": "xwin-math", "qwen2": "qwen2.5-math"}
@@ -344,6 +342,27 @@ def test_a_loss_that_is_no_number_ends_the_run(
     assert not (run / "checkpoints/checkpoint-3").exists() and Run.read(run).summary is None
     monkeypatch.undo()
     trained("qwen2", "other", learning_rate=0.00025)
+
+
+@pytest.mark.parametrize(("kilobytes", "save_every"), [(100, 1), (600, 1), (100, 50)])
+def test_a_disk_that_takes_no_more_is_told_and_the_run_goes_on(
+    trained: Trained, tmp_path: Path, kilobytes: int, save_every: int
+) -> None:
+    """By a limit of file sizes, met by a checkpoint's weights, the optimizer's state, or the weights at the end."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1000, before[1]))
+    try:
+        with pytest.raises(
+            StorageError, match=r"file size limit reached|could not be written whole"
+        ) as raised:
+            trained("qwen2", save_every=save_every)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "run the same command again" in str(raised.value.hint) or "then run" in str(raised.value.hint)
+    run = trained("qwen2", save_every=save_every)
+    assert [row.step for row in steps(run)] == [1, 2] and not (tmp_path / "run/checkpoints").exists()
 
 
 def test_plan_s_settings_and_a_missing_out_are_refused(room: Path) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from upwell.engines.checkpoints import TRAINING
-from upwell.runs.storage import sync_folder, write_atomically
+from upwell.errors import StorageError
+from upwell.runs.storage import storage_error, sync_folder, write_atomically
 
 TOKENS, CHECKPOINTS, MODEL, TRAINED = "tokens", "checkpoints", "model", ".trained"
 """Folders of a run: of its rows, of checkpoints while it trains, of the finished model, of what the trainer gave."""
 _WHOLE = "whole"
 """File that a checkpoint has once everything of it is written. The trainer itself leaves half ones when killed."""
 _PREFIX = "checkpoint-"
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES})
 
 
 def mark_whole(folder: Path) -> None:
@@ -33,6 +39,34 @@ def sync_tree(folder: Path) -> None:
         else:
             with path.open("rb") as file, contextlib.suppress(OSError):  # not every file system can
                 os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say what is wrong with the disk where torch or safetensors cannot write.
+
+    Raises:
+        StorageError: a file could not be written; what was whole before still is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK:
+            raise storage_error(folder, error) from None
+        raise
+    except Exception as error:
+        text = str(error)
+        number = re.search(r"\(os error (\d+)\)", text)
+        if type(error).__name__ == "SafetensorError" and number:
+            code = int(number[1])
+            raise storage_error(folder, OSError(code, os.strerror(code))) from None
+        if isinstance(error, RuntimeError) and re.search(r"PytorchStreamWriter|unexpected pos", text):
+            raise StorageError(  # torch does not say which of these it is
+                f"a file in `{folder}` could not be written whole: the disk is full, or a quota or a limit of file "
+                "sizes is reached",
+                "make room, then run the same command again: it goes on at the last checkpoint",
+            ) from None
+        raise
 
 
 def last_whole(folder: Path) -> Path | None:
@@ -109,7 +143,8 @@ def finish_model(
 
     aside = model.with_name(f".{model.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    with quiet():
+    with writing(aside), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of peft's on transformers
         source = base if adapter else trained
         made = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import msgspec
 
 from upwell.engines.checkpoints import first_line
 from upwell.errors import UpwellError, UsageError
-from upwell.training.checkpoints import last_whole, mark_whole
+from upwell.training.checkpoints import last_whole, mark_whole, writing
 from upwell.training.rows import open_rows
 
 Tell = Callable[[dict[str, Any]], None]
@@ -95,10 +96,12 @@ def run_job(job: Job, tell: Tell) -> None:
     found = _agreed(found)
     if found is not None:
         _check_spread(found, job.sharding)
-    trainer.train(resume_from_checkpoint=None if found is None else str(found))
+    with writing(Path(job.checkpoints)):
+        trainer.train(resume_from_checkpoint=None if found is None else str(found))
     if job.sharding == "fsdp2":
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")  # else nothing is saved
-    trainer.save_model(job.trained)
+    with writing(Path(job.trained)):
+        trainer.save_model(job.trained)
     trainer.accelerator.wait_for_everyone()
 
 
@@ -245,13 +248,15 @@ def _trainer(job: Job, arguments: Any, model: Any, tokenizer: Any, tell: Tell) -
             self.learnt = num_items_in_batch
             return super().training_step(model, inputs, num_items_in_batch)
 
-    trainer = Counting(
-        model=model,
-        args=arguments,
-        train_dataset=open_rows(Path(job.tokens)),
-        processing_class=tokenizer,
-        peft_config=adapters,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of peft's on transformers
+        trainer = Counting(
+            model=model,
+            args=arguments,
+            train_dataset=open_rows(Path(job.tokens)),
+            processing_class=tokenizer,
+            peft_config=adapters,
+        )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_teller(tell, trainer))
     return trainer
