@@ -88,6 +88,7 @@ def test_no_example_is_cut_or_lost(
     assert all(reject.reason.startswith(TOO_LONG) and reject.step == "train" for reject in rejects)
     assert (facts.rows, facts.examples, facts.too_long) == (len(rows), len(kept), len(rejects))
     assert facts.tokens == sum(len(ids) for ids, _ in kept)
+    assert facts.longest == max(len(ids) for ids, _ in kept)
     assert facts.learnt == sum(label != MASKED for _, labels in kept for label in labels)
     if packed:
         assert len(rows) < len(kept) or length < 2 * min(len(ids) for ids, _ in kept)
@@ -299,6 +300,10 @@ def test_too_many_too_long_or_none_left_is_refused() -> None:
     with pytest.raises(UsageError, match=r"10 of 100 examples \(10.00%\) are longer") as refused:
         preflight.check_lengths(facts(too_long=10), 512, 0.005, "runs/x")
     assert refused.value.hint == "--max-length 1024, or --max-truncated 0.101"
+    preflight.check_lengths(facts(longest=512), 1024, 0.1, "runs/x", 512)
+    with pytest.raises(UsageError, match="513 tokens, and the base was made for 512 at most") as refused:
+        preflight.check_lengths(facts(longest=513), 1024, 0.1, "runs/x", 512)
+    assert refused.value.hint == "--max-length 512"
     none = facts(examples=0, rows=0, unusable=3, reasons={"empty completion": 2, "empty prompt": 1})
     with pytest.raises(UsageError, match=r"none of the 3 examples .*: 2 empty completion, 1 empty prompt"):
         preflight.check_lengths(none, 512, 1.0, "runs/x")

@@ -261,6 +261,21 @@ def test_settings_that_do_not_fit_can_be_mended_in_the_same_out(trained: Trained
     trained("qwen2")
 
 
+def test_an_example_longer_than_the_base_has_positions_for(
+    trained: Trained, room: Path, tmp_path: Path
+) -> None:
+    template = template_of(room / "qwen2", "qwen2.5-math")
+    pairs = [*texts(4), ("Q?", "It is 1. " * 400)]
+    source = example_run(tmp_path / "examples", template, examples(template, pairs))
+    refused(
+        lambda: trained("qwen2", examples=source, max_length=4096),
+        r"longest example has [\d,]+ tokens, and the base was made for 2,048 at most",
+        "--max-length 2048",
+    )
+    run = trained("qwen2", examples=source, max_length=2048, max_truncated=0.25)
+    assert Run.read(run).count("rejects") == 1
+
+
 def test_a_leak_is_refused_before_any_step(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,11 +52,14 @@ def check_template(source: Run, template: Template, recipe: str) -> None:
     )
 
 
-def check_lengths(rows: Rows, max_length: int, accepted: float, path: str) -> None:
-    """See that few examples are left out, and that some are there.
+def check_lengths(
+    rows: Rows, max_length: int, accepted: float, path: str, positions: int | None = None
+) -> None:
+    """See that few examples are left out, that some are there, and that the base has positions for each.
 
     Raises:
-        UsageError: more than `accepted` of them are longer than a row, or none is left.
+        UsageError: more than `accepted` of them are longer than a row, none is left, or one is longer than the base
+            was made for.
     """
     seen = rows.examples + rows.too_long + rows.unusable
     if rows.share_too_long > accepted:
@@ -75,6 +78,11 @@ def check_lengths(rows: Rows, max_length: int, accepted: float, path: str) -> No
             f"--max-length {2 * max_length}"
             if rows.too_long
             else "upwell curate ... --require answer makes examples that have a solution",
+        )
+    if positions is not None and rows.longest > positions:
+        raise UsageError(
+            f"the longest example has {rows.longest:,} tokens, and the base was made for {positions:,} at most",
+            f"--max-length {positions}",
         )
 
 

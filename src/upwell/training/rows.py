@@ -34,6 +34,8 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """Of the examples, prompts and all; padding not counted."""
     learnt: int
     """Of these, completions and ends of sequence."""
+    longest: int = 0
+    """Tokens of the longest of them."""
     too_long: int
     """Examples that were left out because they are longer than a row."""
     unusable: int
@@ -103,7 +105,7 @@ def _write(
 
     numbers = pa.list_(pa.int32())
     schema = pa.schema([("input_ids", numbers), ("labels", numbers)])
-    facts = dict.fromkeys(("examples", "tokens", "learnt", "too_long", "unusable"), 0)
+    facts = dict.fromkeys(("examples", "tokens", "learnt", "longest", "too_long", "unusable"), 0)
     reasons: Counter[str] = Counter()
     watch.begin("tokenising", count)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
@@ -116,6 +118,7 @@ def _write(
                     good.append(piece)
                     facts["tokens"] += len(piece.ids)
                     facts["learnt"] += len(piece.ids) - piece.prompt
+                    facts["longest"] = max(facts["longest"], len(piece.ids))
                 elif trouble == TOO_LONG:
                     facts["too_long"] += 1
                     told = f"{TOO_LONG}: {len(piece.ids):,} tokens"

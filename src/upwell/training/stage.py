@@ -85,7 +85,7 @@ class _Training:
     """One session."""
 
     def __init__(self, examples: str, settings: TrainSettings, rung: int | None, watch: Watch) -> None:
-        _packages()
+        _packages(settings.report_to)
         self._settings, self._watch, self._rung = settings, watch, rung
         for name in PLANNED_ONLY:
             if getattr(settings, name) not in (None, ()):
@@ -158,8 +158,9 @@ class _Training:
             max_length=recipe.max_length.value, packed=recipe.packing.value, seed=recipe.seed.value, watch=watch,
         )  # fmt: skip
         preflight.check_lengths(
-            facts, recipe.max_length.value, settings.max_truncated, str(self._source.path)
-        )
+            facts, recipe.max_length.value, settings.max_truncated, str(self._source.path),
+            self._base_config().get("max_position_embeddings"),
+        )  # fmt: skip
         steps_per_epoch = math.ceil(facts.rows / recipe.batch_size.value)
         steps = settings.max_steps or steps_per_epoch * recipe.epochs.value
         work = self._machine.work(facts, steps, steps_per_epoch)
@@ -333,9 +334,12 @@ class _Training:
 
     def _base_dtype(self) -> str:
         """The dtype that the base's weights have on disk, where it is one to train in."""
-        told = msgspec.json.decode((self._base.folder / "config.json").read_bytes())
+        told = self._base_config()
         found = told.get("dtype") or told.get("torch_dtype")
         return found if found in ("float32", "bfloat16") else "bfloat16"
+
+    def _base_config(self) -> dict[str, Any]:
+        return msgspec.json.decode((self._base.folder / "config.json").read_bytes(), type=dict[str, Any])
 
     def _card(self) -> dict[str, Any]:
         return {
@@ -377,10 +381,15 @@ _ONLY_SPEED = ("attention", "compile", "sharding", "checkpointing", "hardware", 
 _OF_LADDERS = ("ladder", "same", "seeds", "problems", "limit", "samples", "max_tokens", "temperature")
 
 
-def _packages() -> None:
+def _packages(trackers: tuple[str, ...]) -> None:
     for package in ("torch", "transformers", "trl", "accelerate", "datasets", "peft"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra("training", package, "train")
+    for tracker in trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise UsageError(
+                f"--report-to {tracker}: that package is not installed", f"pip install {tracker}"
+            )
 
 
 def _ends(text: str, most: int = 160) -> str:
