@@ -49,11 +49,24 @@ def launch(job: Job, folder: Path, devices: int, ray: str | None, tell: Tell) ->
         _on_ray(job, folder, devices, ray, tell)
     elif started() is not None:
         lead(job)
-        run_job(job, tell)
+        _run_with_others(job, tell)
     elif devices == 1:
         run_job(job, tell)
     else:
         _torchrun(job, folder, devices, tell)
+
+
+def _run_with_others(job: Job, tell: Tell) -> None:
+    """Run a job beside processes of the user's torchrun, which may die."""
+    try:
+        run_job(job, tell)
+    except RuntimeError as error:
+        if re.search("gloo|NCCL|onnection (closed|reset)", str(error)) is None:
+            raise
+        raise UpwellError(
+            f"another process of the training is gone: {first_line(error)}",
+            "see what it said; then run the same command again: it goes on at the last checkpoint",
+        ) from None
 
 
 def _tidy(folder: Path, *names: str) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 
-from upwell.errors import UsageError
+from upwell.errors import MissingExtra, UsageError
 from upwell.training.joining import started
 from upwell.training.recipes import Recipe
 from upwell.training.settings import TrainSettings
+
+_OF_RAY = ("ray", "pandas", "pyarrow", "fsspec", "requests", "pydantic")
+"""What `ray.train` imports."""
 
 
 def count_processes(settings: TrainSettings, gpus: int) -> int:
@@ -18,9 +21,12 @@ def count_processes(settings: TrainSettings, gpus: int) -> int:
         gpus: of this machine; 0 where it trains on its CPU.
 
     Raises:
-        UsageError: there are not so many devices, or they were counted twice.
+        UsageError: there are not so many devices, or they were counted twice; packages of Ray are missing.
     """
     asked, joined = settings.devices, started()
+    for package in _OF_RAY if settings.ray is not None else ():
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra("training with --ray", package, "ray,train")
     if joined is not None and settings.ray is not None:
         raise UsageError(
             f"--ray {settings.ray} starts processes of its own, and torchrun has started {joined} already",
