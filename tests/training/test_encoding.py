@@ -143,6 +143,22 @@ def test_empty_completion_is_turned_down(
     assert piece.trouble == "empty completion"
 
 
+def test_a_long_text_is_no_cause_for_a_remark(
+    bases: dict[str, Path], tokenizers: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers.utils import logging
+
+    template = template_of(bases["qwen2"], "chat")
+    logging.enable_propagation()
+    try:
+        _, (piece,) = encoded(
+            tokenizers["qwen2"], "qwen2", template, list(examples(template, [("Q?", "It is 1. " * 900)]))
+        )
+    finally:
+        logging.disable_propagation()
+    assert len(piece.ids) > tokenizers["qwen2"].model_max_length and not caplog.records
+
+
 def test_prompt_without_a_token_is_turned_down(bases: dict[str, Path], tokenizers: dict[str, Any]) -> None:
     """Nothing would be masked, and the first token has nothing to be told from."""
     template = template_of(bases["qwen2"], "plain")

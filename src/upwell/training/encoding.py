@@ -94,7 +94,9 @@ class Encoder:
         return whole[len(line) :] if whole[: len(line)] == line else self._ids([completion], False)[0]
 
     def _ids(self, texts: list[str], special: bool) -> list[list[int]]:
-        found: list[list[int]] = self._tokenizer(texts, add_special_tokens=special)["input_ids"]
+        # Not `verbose`: what is longer than a row is told by its reject.
+        made = self._tokenizer(texts, add_special_tokens=special, verbose=False)
+        found: list[list[int]] = made["input_ids"]
         return found
 
     def _text(self, ids: list[int]) -> str:
