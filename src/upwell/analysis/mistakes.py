@@ -51,9 +51,10 @@ _UNITS = {
     "cup": (8, 16), "decade": (10,), "centur": (100,), "kilo": (1000,), "km": (1000,), "kg": (1000,), "gram": (1000,),
     "meter": (1000,), "liter": (1000,), "ml": (1000,), "dime": (10, 0.1), "nickel": (5, 0.05), "quarter": (25, 4, 0.25),
     "penn": (100, 0.01), "cent": (100, 0.01), "dollar": (100,), "season": (4,), "dozen": (12,), "triangle": (3, 180),
-    "square": (4,), "circle": (360,), "average": (3,), "march": (31,), "may": (31,), "april": (30,),
-    "june": (30,), "july": (31,), "august": (31,), "september": (30,), "october": (31,), "november": (30,), "december": (31,),
-    "january": (31,), "february": (28,), "weekday": (5,), "alphabet": (26,), "letter": (26,), "noon": (12,), "midnight": (12,),
+    "square": (4,), "circle": (360,), "average": (3,), "weekday": (5,), "alphabet": (26,), "letter": (26,),
+    "noon": (12,), "midnight": (12,), "january": (31,), "february": (28,), "march": (31,), "april": (30,),
+    "may": (31,), "june": (30,), "july": (31,), "august": (31,), "september": (30,), "october": (31,),
+    "november": (30,), "december": (31,),
 }  # fmt: skip
 """Factors that a question calls for by a word."""
 _PLACES = 6
