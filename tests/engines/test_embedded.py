@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from tiny_models import make_checkpoint
 from upwell.engines.base import Reply, Request, Sampling
 from upwell.engines.checkpoints import DEFAULT_MODEL, Checkpoint, resolve
+from upwell.engines.embedded import loading
 from upwell.engines.embedded.drawing import Rows, draw, uniforms
 from upwell.engines.embedded.engine import EmbeddedEngine
 from upwell.errors import UsageError
@@ -407,3 +408,20 @@ def test_abandoning_does_not_wait_for_the_longest_draw(tiny_llama: Path) -> None
         next(going)
         going.close()
     assert steps < 150, "the draws in flight were run to their ends"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0])  # widened once, or map by map
+def test_bfloat16_without_units_is_rounded_once(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_WIDE_SHARE", share)
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(512, 64, bias=True, dtype=torch.bfloat16)
+    layer.weight.data = torch.randn(64, 512, generator=generator).to(torch.bfloat16)
+    x = torch.randn(8, 512, generator=generator).to(torch.bfloat16)
+    exact = torch.nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
+    loading.multiply_in_float32(torch.nn.Sequential(layer))
+    with torch.inference_mode():
+        got = layer(x)
+    assert got.dtype == torch.bfloat16
+    # Half a unit in the last place of bfloat16, and what adding in float32 may do besides.
+    assert float(((got.double() - exact).abs() / exact.abs().clamp(min=1)).detach().max()) <= 2**-8 + 1e-3
+    assert float((got == exact.to(torch.bfloat16)).double().mean()) > 0.98
