@@ -163,13 +163,24 @@ def test_what_cannot_be_exported_is_refused_with_a_hint(run: Run, tmp_path: Path
     unfinished = tmp_path / "unfinished"
     with Run.open(unfinished, verb="curate", settings={}, fingerprint={}) as begun:
         begun.append("examples", [Example(key="k", prompt="p", completion="c", problem="k")])
+    empty = tmp_path / "empty"
+    Run.open(empty, verb="curate", settings={}, fingerprint={}).close()
     there = tmp_path / "there.jsonl"
     there.write_text("precious")
     bare = curated(make_run(tmp_path / "in", "synthesize", drafts=[draft("a")]), out=tmp_path / "bare")
     for path, settings, says, hint in (
         (unfinished, {"to": "x"}, "is not finished", "again"),
         (tmp_path / "nowhere", {"to": "x"}, "no run at", "--out"),
-        (run.path, {"to": str(there)}, "is there already", "rm -r"),
+        (run.path, {"to": str(there)}, "is there already", "another --to"),
+        (
+            run.path,
+            {"to": str(run.path)},
+            "is there already",
+            "another --to",
+        ),  # and no hint to delete the run
+        (run.path, {"to": str(tmp_path / "..")}, "is there already", "another --to"),
+        (run.path, {"to": str(run.path / "train.jsonl")}, "pass for one of its tables", "outside of runs"),
+        (empty, {"to": "x"}, "is not finished", "again"),
         (run.path, {"to": str(tmp_path / "x"), "rung": 4}, "has the rungs 1 to 3", "--rung 3"),
         (bare.path, {"to": str(tmp_path / "x"), "rung": 1}, "has no ladder", "--ladder"),
         (run.path, {"to": "x", "table": "moods", "format": "parquet"}, "no table `moods`", "examples"),
@@ -182,3 +193,18 @@ def test_what_cannot_be_exported_is_refused_with_a_hint(run: Run, tmp_path: Path
         ExportSettings(to="x", table="rejects")
     with pytest.raises(UsageError, match="--format is `csv`"):
         ExportSettings(to="x", format="csv")
+
+
+def test_a_place_under_a_file_is_no_place(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(StorageError):
+        exported(run, tmp_path / "file" / "train.jsonl")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_what_a_teacher_said_goes_to_parquet(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    replies = [Response(key="s/xwin-0#0", problem="s/xwin-0", index=0, text="said", finish="stop")]
+    made = make_run(tmp_path / "in", "synthesize", drafts=[draft("s/xwin-0")], replies=replies)
+    path = exported(Run.read(made), tmp_path / "replies.parquet", table="replies", format="parquet")
+    assert pq.read_table(path).column("text").to_pylist() == ["said"]

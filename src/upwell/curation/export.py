@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -20,6 +20,7 @@ from upwell.errors import UsageError
 from upwell.measurement.watch import Silent, Watch
 from upwell.records import Example
 from upwell.runs import Run
+from upwell.runs.run import MANIFEST
 from upwell.runs.storage import storage_error, sync_folder
 
 _BATCH = 1024
@@ -41,18 +42,17 @@ def export(path: str, settings: ExportSettings, *, watch: Watch | None = None) -
     watch = watch or Silent()
     run, target = Run.read(path), Path(settings.to)
     kind = kind_of(settings.table)
+    if run.summary is None:
+        raise UsageError(
+            f"the run `{path}` is not finished, so rows can be missing", "run the command that made it again"
+        )
     if not run.count(settings.table):
         there = sorted(file.stem for file in run.path.glob("*.jsonl"))
         raise UsageError(
             f"the run `{path}` has no {settings.table}; its tables: {', '.join(there) or 'none'}",
             f"--table {there[0]} --format parquet" if there else "give a run of upwell curate",
         )
-    if run.summary is None:
-        raise UsageError(
-            f"the run `{path}` is not finished, so rows can be missing", "run the command that made it again"
-        )
-    if os.path.lexists(target):
-        raise UsageError(f"`{target}` is there already", f"rm -r {shlex.quote(str(target))}, or another --to")
+    _check_place(target)
     rungs = _rungs(run)
     if settings.rung is not None and settings.rung > len(rungs):
         has = f"has the rungs 1 to {len(rungs)}" if rungs else "has no ladder"
@@ -80,6 +80,21 @@ def export(path: str, settings: ExportSettings, *, watch: Watch | None = None) -
     }
     _aside(target, writers[settings.format])
     return target
+
+
+def _check_place(target: Path) -> None:
+    """See that an export overwrites nothing and does not pass for a table of a run.
+
+    Raises:
+        UsageError: Something is there, or would be read as a table.
+    """
+    if os.path.lexists(target):
+        raise UsageError(f"`{target}` is there already, and nothing is overwritten", "choose another --to")
+    if target.suffix == ".jsonl" and (target.parent / MANIFEST).exists():
+        raise UsageError(
+            f"`{target}` is within the run `{target.parent}`, where it would pass for one of its tables",
+            "choose a --to outside of runs",
+        )
 
 
 def _rungs(run: Run) -> list[dict[str, Any]]:
@@ -143,8 +158,8 @@ def _aside(target: Path, write: Callable[[Path], object]) -> None:
         StorageError: It could not be written.
     """
     beside = target.with_name(f".{target.name}.tmp")
-    _remove(beside)  # of a command that was killed
     try:
+        _remove(beside)  # of a command that was killed
         target.parent.mkdir(parents=True, exist_ok=True)
         write(beside)
         for path in [beside, *beside.rglob("*")]:
@@ -154,7 +169,8 @@ def _aside(target: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise storage_error(target, error) from None
     finally:
-        _remove(beside)
+        with contextlib.suppress(OSError):
+            _remove(beside)
 
 
 def _sync(path: Path) -> None:

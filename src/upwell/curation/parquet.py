@@ -19,6 +19,7 @@ _ROWS = 10_000
 KINDS: dict[str, type[Record]] = {
     "problems": records.Problem,
     "responses": records.Response,
+    "replies": records.Response,
     "verdicts": records.Verdict,
     "judgements": records.Judgement,
     "drafts": records.Draft,
