@@ -30,7 +30,7 @@ def curate(*inputs: str, settings: Annotated[CurateSettings, Flags]) -> int:
     summary = Run.read(path).summary
     if summary is None:
         return 1
-    _yields(summary)
+    steps_table(summary)
     _print(f"run: {path}")
     return 0 if summary["counts"]["examples"] and not summary["counts"]["failed"] else 1
 
@@ -51,7 +51,7 @@ def export(run: str, /, settings: Annotated[ExportSettings, Flags]) -> int:
     return 0
 
 
-def _yields(summary: dict[str, Any]) -> None:
+def steps_table(summary: dict[str, Any]) -> None:
     """One line a step: rows in and out, and why the others went."""
     for step in summary["steps"]:
         why = ", ".join(f"{reason} {count:,}" for reason, count in step["rejected"].items())

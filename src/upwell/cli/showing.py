@@ -5,9 +5,13 @@ from __future__ import annotations
 import json as json_
 import shlex
 import sys
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from upwell.runs import Run
     from upwell.runs.lineage import Ancestor
 
@@ -29,6 +33,7 @@ def show(run: str, /, *, row: str | None = None, full: bool = False, json: bool 
     json
         Print one JSON object a line instead of text.
     """
+    from upwell.report.text import visible
     from upwell.runs import Run
 
     if row is not None:
@@ -42,6 +47,12 @@ def show(run: str, /, *, row: str | None = None, full: bool = False, json: bool 
         from upwell.cli.synthesizing import drafts_table
 
         drafts_table(found)
+    elif found.manifest.get("verb") == "curate" and found.summary is not None:
+        from upwell.cli.curating import steps_table
+
+        steps_table(found.summary)
+        for note in found.summary["notes"]:
+            _print(visible(f"note: {note}"))
     elif found.summary is not None and found.summary.get("metrics"):
         from upwell.cli.tables import metrics_table
 
@@ -60,19 +71,66 @@ def _tables(run: Run) -> None:
         rows = f", {entry['rows']:,} rows of {entry['table']}" if "table" in entry else ""
         _print(visible(f"read: {entry['name']}{rows}, digest {str(entry.get('digest'))[:12]}"))
     for file in sorted(run.path.glob("*.jsonl")):
-        _print(visible(f"  {file.stem:12} {run.count(file.stem):>12,} rows"))
+        try:
+            rows = f"{run.count(file.stem):>12,} rows"
+        except ValueError:  # no table of any run is called so: somebody put it there
+            rows = f"{'':>12} not a table of the run"
+        _print(visible(f"  {file.stem:12} {rows}"))
 
 
 def _ancestry(run: str, key: str, *, full: bool, json: bool) -> int:
-    from upwell.runs.lineage import ancestry
+    from upwell.report.text import visible
 
-    for found in ancestry(run, key):
+    for found in _way_back(run, key):
         if json:
             told = {"depth": found.depth, "run": str(found.run), "table": found.table, "row": found.row}
             _print(json_.dumps(told, ensure_ascii=False))
         else:
             _print("\n".join(_told(found, full=full)))
+    for reader, gone in _absent(run):
+        line = (
+            f"note: the run `{gone}`, which `{reader}` was made from, is not there, so its rows are not shown"
+        )
+        sys.stderr.write(visible(line) + "\n")
     return 0
+
+
+def _way_back(run: str, key: str) -> Iterator[Ancestor]:
+    """A row and what it was made from. Of a curated row first the row that it was, in the run where it was made: other
+    runs can have rows with the same keys."""
+    from dataclasses import replace
+
+    from upwell.curation.origins import origin_of
+    from upwell.runs import Run
+    from upwell.runs.lineage import ancestry
+
+    found = Run.read(run)
+    if found.manifest.get("verb") == "curate":
+        same = takewhile(lambda one: one.depth == 0, ancestry(run, key))
+        own = [one for one in same if one.run == found.path]
+        origin = origin_of(found, key) if own else None
+        if origin is not None:
+            yield from own
+            for one in ancestry(*origin):
+                yield replace(one, depth=one.depth + 1)
+            return
+    yield from ancestry(run, key)
+
+
+def _absent(run: str) -> Iterator[tuple[Path, Path]]:
+    """Runs that a run, or one that it was made from, says it was made from, and that are not where they were."""
+    from upwell.curation.origins import read_runs
+    from upwell.runs import Run
+    from upwell.runs.run import MANIFEST
+
+    looked, at = [Path(run)], 0
+    while at < len(looked):
+        for path in read_runs(Run.read(looked[at])):
+            if not (path / MANIFEST).exists():
+                yield looked[at], path
+            elif path not in looked:
+                looked.append(path)
+        at += 1
 
 
 def _told(found: Ancestor, *, full: bool) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from upwell.curation.selection import uncopied
 from upwell.errors import UsageError
 from upwell.prompts import Template
 from upwell.records import Draft, Example
@@ -77,10 +78,10 @@ class Maker:
 
 
 def problem_of(draft: Draft) -> str:
-    """The problem that a row solves: the parent whose draw it is, else itself."""
+    """The problem that a row solves: the parent whose draw it is, else itself, or what it is a copy of."""
     if draft.parents and draft.key.startswith(draft.parents[0] + "#"):
         return draft.parents[0]
-    return draft.key
+    return uncopied(draft.key)
 
 
 def pieces(text: str) -> int:

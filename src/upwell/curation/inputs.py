@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,15 +15,13 @@ import numpy as np
 from upwell import problems
 from upwell.curation.files import FileInput
 from upwell.curation.scratch import Index, Spool, digest64
-from upwell.curation.selection import COPY
+from upwell.curation.selection import uncopied
 from upwell.curation.steps import READ, rejected
 from upwell.errors import UsageError
 from upwell.records import Draft, Problem, Reject, Response, Verdict
 from upwell.runs import Run
 
 _HINT = "give a run directory, a data file, a set with its split such as gsm8k/train, or procedural:TASK"
-_RESERVED = re.compile(rf"{re.escape(COPY)}\d+\Z")
-"""Ends of keys that copies have: a row's own key that ends so gets another, or it could be taken for one."""
 
 
 class Input(Protocol):
@@ -122,23 +119,24 @@ def gathered(
     for draft in raw:
         key = digest64(draft.key)
         if key in clashing:
-            content = _content(draft)
+            content = content_of(draft)
             if (key, content) in seen:
                 yield rejected(draft, READ, "the same row again")
                 continue
             seen.add((key, content))
-        if key in differing or _RESERVED.search(draft.key):
-            draft = msgspec.structs.replace(draft, key=f"{draft.key}~{_content(draft):016x}")
+        if key in differing or uncopied(draft.key) != draft.key:
+            draft = msgspec.structs.replace(draft, key=f"{draft.key}~{content_of(draft):016x}")
         yield draft
 
 
-def _content(draft: Draft) -> int:
+def content_of(draft: Draft) -> int:
+    """What tells rows of one key apart."""
     return digest64(draft.question, draft.solution, draft.answer)
 
 
 def _clashes(rows: Spool) -> tuple[set[int], set[int]]:
     """Digests of the keys that several rows have, and of those of which the rows differ."""
-    keys, contents = rows.column(lambda draft: digest64(draft.key)), rows.column(_content)
+    keys, contents = rows.column(lambda draft: digest64(draft.key)), rows.column(content_of)
     order = np.lexsort((contents, keys))
     keys, contents = keys[order], contents[order]
     same = keys[1:] == keys[:-1]

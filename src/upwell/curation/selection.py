@@ -16,8 +16,14 @@ from upwell.errors import UsageError
 from upwell.records import Draft, Reject
 
 COPY = "*"
-"""Between a key and the number of a copy."""
+"""Between a key and the number of a copy. A row's own key that ends like that of a copy gets another."""
+_COPIED = re.compile(rf"{re.escape(COPY)}\d+\Z")
 _FIFTHS = 5
+
+
+def uncopied(key: str) -> str:
+    """The key of the row that this one is a copy of; the key itself where it is none."""
+    return _COPIED.sub("", key)
 
 
 def label(draft: Draft, by: str) -> str:
