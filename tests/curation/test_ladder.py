@@ -64,7 +64,11 @@ def test_sizes(spec: str, total: int, sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "many", "100,", "100,100", "0", "0.2", "7500x2", "7500x2^7..0", "allx2^1", "allk", "-5"]
+    "spec",
+    [
+        *("", "many", "100,", "100,100", "0", "0.2", "7500x2", "7500x2^7..0", "allx2^1", "allk", "-5"),
+        *("9x9^999", "1x0^-1", "allx0.1^-999..0", "9" * 400, "9" * 400 + "x10^-999", "5x2^0..999"),
+    ],
 )
 def test_sizes_that_are_none(spec: str) -> None:
     with pytest.raises(UsageError) as error:

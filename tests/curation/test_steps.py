@@ -141,6 +141,16 @@ def test_balance_evens_out_or_caps(tmp_path: Path) -> None:
     assert max(Counter(one.level for one in examples(run).values()).values()) == 9
 
 
+def test_the_summary_counts_each_source_by_its_whole_name(tmp_path: Path) -> None:
+    path = many(tmp_path, **{"procedural:products": 6, "procedural:chain_sum": 5, "gsm8k": 2})
+    run = curated(path, out=tmp_path / "a", balance=("source",))
+    assert run.summary is not None
+    [step] = [step for step in run.summary["steps"] if step["step"] == "balance source"]
+    assert step["rejected"] == {
+        "more than 2 of procedural:products": 4, "more than 2 of procedural:chain_sum": 3,
+    }  # fmt: skip
+
+
 def test_mixes_have_their_proportions_and_no_row_twice(tmp_path: Path) -> None:
     path = many(tmp_path, gsm8k=50, math=20, aqua=5)
     run = curated(path, out=tmp_path / "a", mix="gsm8k=1,math=2,aqua=0")
@@ -210,6 +220,8 @@ def test_a_step_of_the_callers_own(tmp_path: Path) -> None:
         ({"audit": True}, "does nothing without --against", "leave"),
         ({"min_words": 9, "max_words": 3}, "no row would be left", "--min-words 3"),
         ({"near": 1.5}, "--near is 1.5", "--near"),
+        ({"against": ("",)}, "names no benchmark", "--against gsm8k"),
+        ({"against": (" ", ",")}, "names no benchmark", "--against gsm8k"),
     ],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(
@@ -328,3 +340,11 @@ def test_bounds_can_be_moved(tmp_path: Path) -> None:
     assert len(examples(run_of(tmp_path, drafts, against=("gsm8k",), bound=off, workers=1))) == 1
     with pytest.raises(UsageError, match="METHOD=SCORE"):
         CurateSettings(out="x", against=("gsm8k",), bound=("ngram=lots",))
+
+
+def test_a_benchmark_is_named_without_its_split(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "in", "synthesize", drafts=[draft("a")])
+    for name in ("gsm8k/test", "gsm8k/train"):
+        with pytest.raises(UsageError) as error:
+            curated(path, out=tmp_path / "out", against=(name,))
+        assert error.value.hint == "--against gsm8k"

@@ -126,6 +126,13 @@ def benchmarks(names: Iterable[str], notes: list[str]) -> list[ProblemSet]:
             f"--against all: {', '.join(here)}" + f"; not here: {', '.join(missing)}" * bool(missing)
         )
         chosen = [*here, *(name for name in chosen if name not in (ALL, *here))]
+    for name in chosen:
+        known, _, split = name.partition("/")
+        if split and known in problems.names() and not os.path.exists(name):
+            raise UsageError(
+                f"--against {name}: a benchmark is named without its split, it is the test split that counts",
+                f"--against {known}",
+            )
     return [problems.load(name, split=TEST, graded=False) for name in chosen]
 
 

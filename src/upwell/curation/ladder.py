@@ -22,6 +22,7 @@ _FORMS = "--ladder 1000,2000,4000 or --ladder 7500x2^0..7 or --ladder allx2^-5..
 _SIZE = re.compile(
     r"(?P<base>all|\d+(?:\.\d+)?)(?P<unit>[KkMm]?)(?:[x×](?P<factor>\d+(?:\.\d+)?)\^(?P<low>-?\d{1,3})(?:\.\.(?P<high>-?\d{1,3}))?)?"
 )
+_MOST = 1e15
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -56,7 +57,13 @@ def parse(spec: str) -> list[Size]:
         if high < low:
             raise UsageError(f"--ladder {spec}: {low}..{high} counts down", f"--ladder ...^{high}..{low}")
         factor = float(found["factor"] or 1)
-        sizes += [Size(base * factor**exponent, of_all) for exponent in range(low, high + 1)]
+        try:
+            found_sizes = [Size(base * factor**exponent, of_all) for exponent in range(low, high + 1)]
+        except ArithmeticError:  # a number to such a power is none that there is
+            raise UsageError(f"--ladder {spec}: `{entry}` has a size that is no number", _FORMS) from None
+        sizes += found_sizes
+    if not all(size.amount <= _MOST for size in sizes):
+        raise UsageError(f"--ladder {spec} has a rung of more rows than there can be", _FORMS)
     if any(size.of_all and size.amount > 1 for size in sizes):
         raise UsageError(f"--ladder {spec} asks for more than all rows", "--ladder allx2^-5..0")
     if any(not size.of_all and size.of(0) < 1 for size in sizes):

@@ -120,6 +120,11 @@ class CurateSettings:
 
     def _check_used(self) -> None:
         """Refuse the first setting that was set and does nothing."""
+        if self.against and not self.benchmarks():
+            raise UsageError(
+                "--against names no benchmark: nothing would be decontaminated",
+                "--against gsm8k,math, or leave --against out",
+            )
         judged = {"answer", "agrees"} & set(self.required())
         for flag, idle, needs in (
             ("near-on", self.near_on != "row" and self.near is None, "--near"),

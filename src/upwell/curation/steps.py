@@ -63,7 +63,7 @@ def tallied(
     """The drafts among what a step gave; its rejects go to `reject`."""
     for row in rows:
         if isinstance(row, Reject):
-            tally.rejected[row.reason.partition(":")[0]] += 1
+            tally.rejected[row.reason.partition(": ")[0]] += 1
             reject(row)
         else:
             tally.given += 1
