@@ -92,6 +92,7 @@ def test_raising_the_count_adds(seed_file: str, tmp_path: Path) -> None:
     teacher = Teacher()
     synthesize(settings(seed_file, out, count=50), engine=teacher.engine)
     both = rows(out, "drafts", Draft)
+    assert Run.read(out).summary["counts"]["missing"] == 0  # type: ignore[index]
     assert len(both) == 50 and {row.key for row in first} <= {row.key for row in both}
     assert not {call for row in first for call in row.replies} & set(teacher.calls)
     with pytest.raises(UsageError, match="count"):
@@ -107,6 +108,8 @@ def test_a_hopeless_teacher_ends_after_the_tries(seed_file: str, tmp_path: Path)
     )
     assert (run.count("drafts"), run.count("rejects")) == (0, 25)
     assert run.summary is not None and run.summary["per_draft"] == {"tokens": None, "usd": None}
+    assert run.summary["counts"]["missing"] == 10
+    assert any("10 of 10 drafts are missing" in note for note in run.summary["notes"])
 
 
 def test_failed_calls_are_owed_and_made_up_for(seed_file: str, tmp_path: Path) -> None:
@@ -259,6 +262,8 @@ def test_drafts_of_a_program_have_exact_answers(tmp_path: Path) -> None:
         ({"method": "procedural", "seeds": "procedural:chain_sum", "count": 3}, "--like does nothing"),
         ({"like": "gsm"}, "--like is `gsm`"),
         ({"count": 0}, "--count is 0"),
+        ({"consensus": 0.7}, "--consensus does nothing without --keep consensus"),
+        ({"method": "rephrase", "verification": False}, "--no-verification does nothing"),
         ({"seeds": "nowhere.jsonl"}, "nowhere"),
         ({"method": "procedural", "like": "auto", "max_tokens": 2048}, "makes questions by program"),
     ],
@@ -295,3 +300,16 @@ def test_the_command_prints_the_yield_and_shows_a_row(seed_file: str, tmp_path: 
     assert (
         missing.returncode == 2 and "no row `nobody`" in missing.stderr and "Traceback" not in missing.stderr
     )
+
+
+def test_a_command_that_falls_short_of_its_count_ends_with_1_and_says_so(
+    seed_file: str, tmp_path: Path
+) -> None:
+    asked = f"synthesize --seeds {seed_file} --like gsm8k --count 12 --out {tmp_path / 'run'}".split()
+    short = [*asked, "--max-tries", "3"]
+    for _ in range(2):  # the second time nothing is asked, and it is short still
+        done = cli(*short)
+        assert done.returncode == 1 and "of 12 drafts are missing" in done.stdout, done.stderr
+    assert "of 12 drafts are missing" in cli("show", str(tmp_path / "run")).stdout
+    more = cli(*asked)
+    assert more.returncode == 0 and "are missing" not in more.stdout, more.stderr

@@ -34,7 +34,7 @@ def synthesize(settings: Annotated[SynthesisSettings, Flags]) -> int:
     drafts_table(run)
     sys.stdout.write(f"run: {visible(str(path))}\n")
     counts = (run.summary or {}).get("counts", {})
-    return 1 if counts.get("failed") else 0
+    return 1 if counts.get("failed") or counts.get("missing") else 0
 
 
 def drafts_table(run: Run) -> None:

@@ -9,7 +9,7 @@ from upwell.engines.checkpoints import DEFAULT_MODEL
 from upwell.engines.settings import EngineSettings
 from upwell.errors import UsageError, check_ranges
 
-REJECTION, PROCEDURAL = "rejection", "procedural"
+XWIN, REJECTION, PROCEDURAL = "xwin", "rejection", "procedural"
 POLICIES = ("vanilla", "uniform", "prop2diff")
 SCALES = ("fail", "fail-over-max")
 
@@ -122,7 +122,7 @@ class SynthesisSettings(RejectionSettings, QuestionSettings, EngineSettings, See
 
     out: str
     """Run directory. The same command on the same directory resumes it."""
-    method: str = "xwin"
+    method: str = XWIN
     """xwin (a new question, verified, then solved), add-constraint, change-numbers, change-background,
     change-numbers-and-background, rephrase, answer-augmentation, self-verification, fobar, rejection (many solutions,
     the right ones kept), or procedural (made by a program, no teacher)."""
@@ -199,7 +199,21 @@ class SynthesisSettings(RejectionSettings, QuestionSettings, EngineSettings, See
         for field in fields(self):
             if field.name in unused and getattr(self, field.name) != field.default:
                 flag = "--" + field.name.replace("_", "-")
-                raise UsageError(f"{flag} does nothing for --method {self.method}", f"leave {flag} out")
+                other = ", or --count N for so many questions" * (
+                    self.method == PROCEDURAL and flag == "--limit"
+                )
+                raise UsageError(
+                    f"{flag} does nothing for --method {self.method}", f"leave {flag} out{other}"
+                )
+        if self.consensus != type(self).consensus and self.keep != "consensus":
+            raise UsageError(
+                "--consensus does nothing without --keep consensus",
+                f"--solutions 3 --keep consensus --consensus {self.consensus:g}",
+            )
+        if not self.verification and self.method != XWIN:
+            raise UsageError(
+                f"--no-verification does nothing for --method {self.method}", "leave --no-verification out"
+            )
 
 
 _OF_REJECTION = ("prompt", "style", "workers", "timeout", "cache")

@@ -63,7 +63,7 @@ def synthesize(
         return procedural(settings, watch)
     with _Synthesis(settings, engine, watch) as job, job.open() as run:
         failed = job.make(run)
-        run.finish(yield_of(run, settings.method, failed, job.seeds.notes))
+        run.finish(yield_of(run, settings.method, failed, job.seeds.notes, job.count))
     return Path(settings.out)
 
 

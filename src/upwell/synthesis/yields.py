@@ -40,7 +40,9 @@ class _Cost(msgspec.Struct, frozen=True):
     usd: float | None = None
 
 
-def yield_of(run: Run, method: str, failed: int, notes: Sequence[str] = ()) -> dict[str, Any]:
+def yield_of(
+    run: Run, method: str, failed: int, notes: Sequence[str] = (), wanted: int | None = None
+) -> dict[str, Any]:
     """The summary of a run of synthesis.
 
     Args:
@@ -48,6 +50,7 @@ def yield_of(run: Run, method: str, failed: int, notes: Sequence[str] = ()) -> d
         method: that made them.
         failed: drafts owed, for a call for them failed.
         notes: what to know of the seeds.
+        wanted: drafts asked for, where that is known.
     """
     accepted = run.count("drafts")
     reasons = Counter((row.step, row.reason) for row in run.rows("rejects", Reject))
@@ -56,6 +59,11 @@ def yield_of(run: Run, method: str, failed: int, notes: Sequence[str] = ()) -> d
     told = [*notes]
     if failed:
         told.append(f"{failed:,} drafts are owed: a call for them failed, see failures.jsonl")
+    missing = max((wanted or 0) - accepted - failed, 0)
+    if missing:
+        told.append(
+            f"{missing:,} of {wanted:,} drafts are missing: the tries that --max-tries allows are used up"
+        )
     tokens = spending["prompt_tokens"] + spending["completion_tokens"]
     return {
         "method": method,
@@ -65,6 +73,7 @@ def yield_of(run: Run, method: str, failed: int, notes: Sequence[str] = ()) -> d
             "drafts": accepted,
             "rejected": rejected,
             "failed": failed,
+            "missing": missing,
             "calls": run.count("replies") + spending["wasted"]["calls"],
         },
         "rejects": [
