@@ -21,7 +21,7 @@ from upwell.errors import UsageError
 from upwell.grading import RuleGrader
 from upwell.measurement.summary import outcomes_of
 from upwell.measurement.watch import Watch
-from upwell.metrics import Outcomes, best_of_at_k, default_ks, maj_at_k, pass_at_k, weighted_maj_at_k
+from upwell.metrics import Outcomes, best_of_at_k, compare, default_ks, maj_at_k, pass_at_k, weighted_maj_at_k
 from upwell.metrics.outcomes import NO_VOTE
 
 RANDOM, ORACLE, MAJORITY = "random", "oracle", "majority"
@@ -128,18 +128,17 @@ def _selected(
                 "reached_low": near, "reached_high": far, "problems": problems, "samples": samples,
             })  # fmt: skip
             if k == ks[-1] and name not in (RANDOM, ORACLE, MAJORITY) and MAJORITY in names:
-                _against_majority(source, k, (name, each[i]), values[k][MAJORITY], settings, found)
+                _against_majority(source, k, (name, each[i]), values[k][MAJORITY], found)
     _conclude(source, ks[-1], found)
 
 
-def _against_majority(
-    source: Source, k: int, one: tuple[str, Floats], voted: Floats, settings: AnalyzeSettings, found: Found
-) -> None:  # fmt: skip
-    ahead = one[1] - voted
-    low, high = percentiles(resampled_sums(ahead[None], settings.bootstrap, settings.seed)[:, 0] / len(ahead))
+def _against_majority(source: Source, k: int, one: tuple[str, Floats], voted: Floats, found: Found) -> None:
+    if len(voted) < 2:
+        return
+    ahead = compare(voted, one[1])
     found.fits.append({
         "run": source.name, "k": k, "selector": one[0], "parameter": "accuracy, above that of majority vote",
-        "value": float(ahead.mean()), "low": low, "high": high, "problems": len(ahead),
+        "value": ahead.value, "low": ahead.low, "high": ahead.high, "problems": ahead.problems,
     })  # fmt: skip
 
 
