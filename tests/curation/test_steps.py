@@ -342,6 +342,12 @@ def test_bounds_can_be_moved(tmp_path: Path) -> None:
         CurateSettings(out="x", against=("gsm8k",), bound=("ngram=lots",))
 
 
+def test_rows_without_solutions_are_duplicates_only_where_their_answers_are(tmp_path: Path) -> None:
+    rows = [draft(key, question="2 + 2?", answer=answer, solution="") for key, answer in ["a4", "b5", "c4"]]
+    run = curated(make_run(tmp_path / "in", "synthesize", drafts=rows), out=tmp_path / "out")
+    assert set(examples(run)) == {"a", "b"} and list(turned_down(run)) == ["c"]
+
+
 def test_a_benchmark_is_named_without_its_split(tmp_path: Path) -> None:
     path = make_run(tmp_path / "in", "synthesize", drafts=[draft("a")])
     for name in ("gsm8k/test", "gsm8k/train"):

@@ -62,7 +62,8 @@ _NONE = (-1.0, 0, "")
 
 
 def _digest(draft: Draft) -> int:
-    return digest64(*(" ".join(text.casefold().split()) for text in (draft.question, draft.solution)))
+    learnt = draft.solution if draft.solution.strip() else draft.answer
+    return digest64(*(" ".join(text.casefold().split()) for text in (draft.question, learnt)))
 
 
 def near_duplicates(threshold: float, on: str, workers: int | None, folder: Path, watch: Watch) -> OfAll:
