@@ -81,5 +81,6 @@ _IN_RANGE = {
     "batch-rows": "50000", "batch-mb": "190", "poll-seconds": "30", "max-usd": "5", "max-total-tokens": "1000000",
     "votes": "3", "judge-tokens": "1024", "judge-audit": "100", "judge-temperature": "0.7",
     "examples": "7473", "tokens-per-example": "450", "mfu": "0.4", "price": "3",
-    "learning-rate": "2e-5", "max-length": "2048", "max-truncated": "0.01",
+    "near": "0.8", "give-up": "0.01", "consensus": "0.5", "learning-rate": "2e-5",
+    "max-length": "2048", "max-truncated": "0.01",
 }  # fmt: skip

@@ -409,6 +409,16 @@ def test_a_reader_that_goes_away_ends_a_command_quietly() -> None:
     assert child.wait() in (1, 141) and said == b""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_for_the_output_is_told_as_such() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "upwell", "problems"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )  # fmt: skip
+    assert done.returncode == 1 and "the output cannot be written: No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_dead_worker_does_not_end_the_command() -> None:
     """Writing to a child that has died must be an error that can be handled, not the end of the process."""
     code = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -75,6 +76,13 @@ def main() -> NoReturn:
         # signal its default back: that would also end a run of which a grading worker or a connection died.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(READER_GONE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what is left in the buffer goes nowhere
+        _fail(f"the output cannot be written: {error.strerror}", "free some space, or send it elsewhere", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.errors import UsageError
-from upwell.runs.run import Run
+from upwell.runs.run import Run, is_table
 
 _NAMED = ("parents", "problem", "response", "replies", "lineage")
 """Fields that name other rows."""
@@ -41,12 +41,15 @@ def ancestry(run: str | os.PathLike[str], key: str) -> Iterator[Ancestor]:
     seen, wanted, depth, found = {key}, [key], 0, 0
     while wanted and found < _MOST:
         named: dict[str, None] = {}
-        told: set[tuple[str, str]] = set()
+        told: list[tuple[str, dict[str, Any]]] = []
         # All of them: a run keeps copies of its seeds, which do not say how these were made.
         for path in runs:
             for table, row in _rows(path, set(wanted)):
-                if (table, row["key"]) not in told:
-                    told.add((table, row["key"]))
+                if (
+                    table,
+                    row,
+                ) not in told:  # the same row may be in several runs; other content is another row
+                    told.append((table, row))
                     yield Ancestor(depth, path, table, row)
                     named.update(dict.fromkeys(name for name in _names(row) if name not in seen))
         found += len(told)
@@ -74,7 +77,8 @@ def _rows(path: Path, keys: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     if not keys:
         return
     run = Run.read(path)
-    for table in sorted(file.stem for file in path.glob("*.jsonl") if file.stem not in _NOT_ROWS):
+    names = (file.stem for file in path.glob("*.jsonl"))
+    for table in sorted(name for name in names if is_table(name) and name not in _NOT_ROWS):
         for row in run.rows(table, dict):
             if row.get("key") in keys:
                 yield table, row

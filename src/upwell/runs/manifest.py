@@ -172,7 +172,7 @@ def _check_fingerprint(run: Path, old: dict[str, Any], new: dict[str, Any]) -> N
 
 
 def _check_amounts(run: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    for name in old.keys() & new.keys():
+    for name in (name for name in old if name in new):
         was, now = old[name], new[name]
         if now is None or (was is not None and now >= was):
             continue

@@ -281,10 +281,15 @@ class Run:
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:
-            if not _TABLE_NAME.fullmatch(name):
+            if not is_table(name):
                 raise ValueError(f"not a table name: {name!r}")
             self._tables[name] = Table(self.path / f"{name}.jsonl")
         return self._tables[name]
+
+
+def is_table(name: str) -> bool:
+    """Whether a table may be called so."""
+    return _TABLE_NAME.fullmatch(name) is not None
 
 
 def _make_folder(run: Path) -> None:
