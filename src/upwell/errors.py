@@ -83,4 +83,5 @@ _IN_RANGE = {
     "examples": "7473", "tokens-per-example": "450", "mfu": "0.4", "price": "3",
     "near": "0.8", "give-up": "0.01", "consensus": "0.5", "learning-rate": "2e-5",
     "max-length": "2048", "max-truncated": "0.01",
+    "gain": "2", "multiple": "2", "usd-per-hour": "2.5",
 }  # fmt: skip

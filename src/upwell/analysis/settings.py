@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from math import inf
 
 from upwell.analysis.stepping import RULES
 from upwell.errors import UsageError, check_ranges
 
+UNITS = ("examples", "tokens", "usd")
+METRIC = re.compile(r"accuracy|error|pass_ratio|(?:pass|maj)@[1-9][0-9]*")
 KINDS = ("scaling", "steps", "errors", "leakage", "selection", "compute")
 
 
@@ -21,6 +24,18 @@ class AnalyzeSettings:
     """Seed of the bootstrap."""
     bootstrap: int = 1000
     """Bootstrap resamples behind each band and interval."""
+    # scaling
+    x: str = "examples"
+    """What data are counted in: examples, tokens (of responses), or usd. For scaling."""
+    metric: str | None = None
+    """Which measurement is fitted: accuracy (greedy), pass_ratio, pass@K, maj@K, or error (1 - accuracy); by default
+    what the sources hold: accuracy of a ladder and of greedy runs, else pass_ratio. For scaling."""
+    gain: float = 2.0
+    """Points for which the data needed are worked out. For scaling."""
+    multiple: float = 2.0
+    """How many times the most data seen is predicted at. For scaling."""
+    usd_per_hour: float | None = None
+    """Dollars for an hour of the machine that trained a ladder; --x usd counts its training so. For scaling."""
     # steps
     steps_by: str = "auto"
     """What counts as a step of a gold solution: lines, notes (`<<...>>`), equations (lines and sentences with one), or
@@ -32,6 +47,14 @@ class AnalyzeSettings:
     def __post_init__(self) -> None:
         check_ranges(
             ("bootstrap", self.bootstrap, self.bootstrap >= 20, "20 or more"),
+            ("gain", self.gain, 0 < self.gain < 100, "above 0 and below 100 points"),
+            ("multiple", self.multiple, 1 < self.multiple < inf, "above 1"),
+            (
+                "usd_per_hour",
+                self.usd_per_hour,
+                self.usd_per_hour is None or 0 < self.usd_per_hour < inf,
+                "above 0",
+            ),
             (
                 "parameters",
                 self.parameters,
@@ -39,14 +62,25 @@ class AnalyzeSettings:
                 "1 or more",
             ),
         )
+        if self.x not in UNITS:
+            raise UsageError(f"--x {self.x}: data are not counted in that", f"--x {'|'.join(UNITS)}")
+        if self.metric is not None and not METRIC.fullmatch(self.metric):
+            raise UsageError(
+                f"--metric {self.metric}: there is no such measurement",
+                "--metric accuracy|pass_ratio|pass@16|maj@16|error",
+            )
         if self.steps_by not in RULES:
             raise UsageError(
                 f"--steps-by {self.steps_by}: there is no such rule", f"--steps-by {'|'.join(RULES)}"
             )
 
 
-_ONLY = {"steps_by": "steps", "parameters": "compute"}
-"""Settings that do something for one kind alone."""
+_SCALING = ("x", "metric", "gain", "multiple", "usd_per_hour")
+_ONLY = {
+    "steps_by": ("steps",), "parameters": ("compute",), **dict.fromkeys(_SCALING, ("scaling",)),
+    **dict.fromkeys(("seed", "bootstrap"), tuple(kind for kind in KINDS if kind != "scaling")),
+}  # fmt: skip
+"""Settings that do something for some kinds alone."""
 
 
 def check_used(kind: str, settings: AnalyzeSettings) -> None:
@@ -56,10 +90,11 @@ def check_used(kind: str, settings: AnalyzeSettings) -> None:
         UsageError: names it, and what it is for.
     """
     for field in fields(settings):
-        if _ONLY.get(field.name, kind) != kind and getattr(settings, field.name) != field.default:
+        kinds = _ONLY.get(field.name, KINDS)
+        if kind not in kinds and getattr(settings, field.name) != field.default:
             flag = "--" + field.name.replace("_", "-")
             raise UsageError(
-                f"{flag} does nothing for {kind}: it is for {_ONLY[field.name]}", f"leave {flag} out"
+                f"{flag} does nothing for {kind}: it is for {', '.join(kinds)}", f"leave {flag} out"
             )
 
 
