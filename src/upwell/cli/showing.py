@@ -53,6 +53,10 @@ def show(run: str, /, *, row: str | None = None, full: bool = False, json: bool 
         steps_table(found.summary)
         for note in found.summary["notes"]:
             _print(visible(f"note: {note}"))
+    elif found.manifest.get("verb") == "train" and found.summary is not None:
+        from upwell.cli.training import show_trained
+
+        show_trained(found.path, found.summary)
     elif found.summary is not None and found.summary.get("metrics"):
         from upwell.cli.tables import metrics_table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -51,7 +52,6 @@ def train(
 
 def _train(examples: str | None, settings: TrainSettings) -> int:
     from upwell.cli.terminal import Terminal
-    from upwell.report.text import visible
     from upwell.runs import Run
     from upwell.training.joining import follows, started
     from upwell.training.stage import train as trained
@@ -71,16 +71,26 @@ def _train(examples: str | None, settings: TrainSettings) -> int:
 
         with Terminal() as terminal:
             path = train_ladder(examples, settings, watch=terminal)
-        _show_ladder((Run.read(path).summary or {})["ladder"])
-        sys.stdout.write(visible(f"table: {path / 'ladder.csv'}\n"))
-        return 0
-    with Terminal() as terminal:
-        path = trained(examples, settings, watch=terminal)
+    else:
+        with Terminal() as terminal:
+            path = trained(examples, settings, watch=terminal)
     if follows():  # the first of torchrun's processes speaks for all
         return 0
     summary = Run.read(path).summary
     if summary is None:
         return 1
+    show_trained(path, summary)
+    return 0
+
+
+def show_trained(path: Path, summary: dict[str, Any]) -> None:
+    """What a finished training, or a ladder of them, came to."""
+    from upwell.report.text import visible
+
+    if "ladder" in summary:
+        _show_ladder(summary["ladder"])
+        sys.stdout.write(visible(f"table: {path / 'ladder.csv'}\n"))
+        return
     loss, rate = summary["loss"], summary["tokens_per_second"]
     mfu = f", MFU {summary['mfu']:.1%}" if summary["mfu"] else ""
     sys.stdout.write(
@@ -88,7 +98,6 @@ def _train(examples: str | None, settings: TrainSettings) -> int:
         f"{loss['first']:.4f} to {loss['mean_of_last']:.4f} (mean of the last {loss['averaged']}), "
         f"{rate:,.0f} tokens/s{mfu}\n" + visible(f"model: {path / summary['model']['folder']}\n")
     )
-    return 0
 
 
 def _show_ladder(rows: list[dict[str, Any]]) -> None:
