@@ -109,22 +109,19 @@ def foreign(text: str, question: str) -> float | None:
     It is not in the question, not written before, not one operation away from two such numbers, and no factor that
     anybody or the question's words bring in.
     """
-    known, free = set(_given(question)), _called_for(question)
+    known, free = {*_given(question), 1.0}, _called_for(question)
     plain = _NOTE.sub("", _TEX.sub(_written, text)) if "<<" in text or "\\" in text else text
     for found in islice(_FIGURE.finditer(plain), _MOST_NUMBERS):
         value = round(float(found[0].replace(",", "")), _PLACES)
         if value in known:
             continue
         before = plain[max(found.start() - _AROUND, 0) : found.start()]
-        if (
-            value in free
-            or _RESULT.search(before)
-            or _near(value, known | {1.0})
-            or _COEFFICIENT.match(plain, found.end())
-        ):
+        if value in free or _RESULT.search(before) or _COEFFICIENT.match(plain, found.end()):
             known.add(value)
         elif _BEHIND_SIGN.search(before) or _BEFORE_SIGN.match(plain, found.end()):
-            return value
+            if not _near(value, known):
+                return value
+            known.add(value)
     return None
 
 
