@@ -400,6 +400,6 @@ def _compared(means: list[tuple[_Tried, Floats]], found: Found) -> None:
         }  # fmt: skip
         found.fits.append(row)
         found.conclusions.append(
-            f"{run.source.name}: step accuracy differs by {100 * float(kinds):+.1f} points {_points(low, high)} from that of "
-            f"{first.source.name}, on the same problems."
+            f"{run.source.name}: step accuracy differs by {100 * float(kinds):+.1f} points {_points(low, high)} from "
+            f"that of {first.source.name}, on the same problems."
         )
