@@ -30,7 +30,7 @@ from upwell.training.settings import TrainSettings
 from upwell.training.trainer import Job, _arguments, _check_spread
 
 STEPS, EVERY = 40, 4
-PATIENCE = 120.0
+PATIENCE = 600.0
 LEFT = {".lock", "manifest.json", "model", "preflight.json", "steps.jsonl", "summary.json", "tokens"}
 """What a finished run holds."""
 
