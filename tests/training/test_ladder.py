@@ -57,7 +57,13 @@ def test_every_rung_and_seed_has_its_row_and_a_second_run_does_nothing(tmp_path:
     wanted = settings(tmp_path, base, seeds=(SEED, SEED + 1))
     path = train_ladder(examples(tmp_path, "12,24"), wanted)
     table = (Run.read(path).summary or {})["ladder"]
-    assert [(row["examples"], row["seed"]) for row in table] == [(0, None), (12, 7), (12, 8), (24, 7), (24, 8)]
+    assert [(row["examples"], row["seed"]) for row in table] == [
+        (0, None),
+        (12, 7),
+        (12, 8),
+        (24, 7),
+        (24, 8),
+    ]
     for row in table[1:]:
         own = Run.read(path / "rungs" / f"{row['examples']}-s{row['seed']}")
         assert (own.summary or {})["counts"]["examples"] == row["examples"] and own.manifest["settings"][

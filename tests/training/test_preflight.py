@@ -258,7 +258,10 @@ def test_overfit_falls_on_a_sound_base_and_is_refused_on_a_dead_one(
     *_, rows = rows_of("llama2")
     model = load_base(str(bases["llama2"]), "sdpa", torch.float32)
     losses = preflight.overfit(model, rows, 0, method, 8)
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.93 * losses[0], "too near to the bound"
+    torch.manual_seed(7)
+    again = load_base(str(bases["llama2"]), "sdpa", torch.float32)
+    assert preflight.overfit(again, rows, 0, method, 8) == losses, "it depends on chance"
     dead = load_base(str(bases["llama2"]), "sdpa", torch.float32)
     with torch.no_grad():
         for parameter in dead.parameters():

@@ -241,11 +241,13 @@ def overfit(model: Any, rows: Any, pad: int, method: str, lora_rank: int) -> lis
     if method == "lora":
         from peft import LoraConfig, get_peft_model
 
-        with warnings.catch_warnings():
+        adapters = LoraConfig(
+            r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore", FutureWarning)  # of peft's on transformers
-            model = get_peft_model(
-                model, LoraConfig(r=lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
-            )
+            torch.manual_seed(0)  # adapters begin at random, and the same command has to find the same
+            model = get_peft_model(model, adapters)
     model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=_OVERFIT_RATE[method], weight_decay=0.0)
