@@ -194,6 +194,35 @@ def test_ray_trains_as_one_process_does_after_a_kill_too(room: Path) -> None:
     alike(run, room / "alone")
 
 
+def test_a_checkpoint_that_outlives_its_driver_leaves_no_gap_in_the_losses(
+    room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes end a checkpoint after their driver is gone, and after the next one has looked for it."""
+    launch, told_steps, looked = stage.launch, stage.told_steps, []
+
+    def without_a_driver(job: Job, folder: Path, devices: int, ray: str | None, tell: Any) -> None:
+        def told(event: dict[str, Any]) -> None:
+            if event["step"] <= 2:
+                tell(event)
+            if event["step"] == EVERY + 1:
+                raise KeyboardInterrupt
+
+        launch(job, folder, devices, ray, told)
+
+    def too_early(folder: Path) -> list[dict[str, Any]]:
+        looked.append(folder)
+        return told_steps(folder) if len(looked) > 1 else []
+
+    monkeypatch.setattr(stage, "launch", without_a_driver)
+    with pytest.raises(KeyboardInterrupt):
+        stage.train(str(room / "examples"), settings(room, "outlived"))
+    assert [row.step for row in steps(room / "outlived")] == [1, 2]
+    monkeypatch.setattr(stage, "launch", launch)
+    monkeypatch.setattr(stage, "told_steps", too_early)
+    stage.train(str(room / "examples"), settings(room, "outlived"))
+    alike(room / "outlived", room / "alone")
+
+
 def a_job(room: Path, out: str, monkeypatch: pytest.MonkeyPatch, **others: Any) -> Job:
     """What the processes of a training would be told."""
     told: list[Job] = []

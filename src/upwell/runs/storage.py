@@ -114,7 +114,8 @@ def storage_error(path: Path, error: OSError) -> StorageError:
                 f"raise it (`ulimit -f unlimited`), {again}",
             )
     return StorageError(
-        f"cannot write `{path}`: {error.strerror or error}", "choose a place that this user may write"
+        f"cannot write `{path}`: {error.strerror or error}",
+        "choose a place that this user may write, such as --out runs/first",
     )
 
 

@@ -70,23 +70,32 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def last_whole(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder; half ones are removed."""
-    whole: list[tuple[int, Path]] = []
-    for path in folder.glob(f"{_PREFIX}*") if folder.is_dir() else ():
-        number = path.name.removeprefix(_PREFIX)
-        if (path / _WHOLE).exists() and number.isdecimal():
-            whole.append((int(number), path))
-        else:
+    """The newest whole checkpoint in a folder; half ones are removed, so nothing may be training into it."""
+    for path in _all(folder):
+        if not _whole(path):
             shutil.rmtree(path, ignore_errors=True)
-    return max(whole)[1] if whole else None
+    return _newest(folder)
+
+
+def _all(folder: Path) -> list[Path]:
+    return list(folder.glob(f"{_PREFIX}*"))
+
+
+def _whole(path: Path) -> bool:
+    return (path / _WHOLE).exists() and path.name.removeprefix(_PREFIX).isdecimal()
+
+
+def _newest(folder: Path) -> Path | None:
+    whole = [path for path in _all(folder) if _whole(path)]
+    return max(whole, key=lambda path: int(path.name.removeprefix(_PREFIX)), default=None)
 
 
 def told_steps(folder: Path) -> list[dict[str, Any]]:
-    """The steps that the newest whole checkpoint holds, as rows of the loss table but for their seconds.
+    """The steps that the newest whole checkpoint holds, as rows of the loss table.
 
     The table has them already, unless a power loss took its end, or what trained outlived what wrote it.
     """
-    found = last_whole(folder)
+    found = _newest(folder)
     if found is None:
         return []
     state = json.loads((found / "trainer_state.json").read_text(encoding="utf-8"))
@@ -104,6 +113,7 @@ def told_steps(folder: Path) -> list[dict[str, Any]]:
                 "learning_rate": float(entry["learning_rate"]),
                 "gradient_norm": entry.get("grad_norm"),
                 "tokens": tokens - seen if tokens >= seen else tokens,  # each session counts from nothing
+                **{name: entry[name] for name in ("learnt", "seconds") if name in entry},
             }
         )
         seen = tokens

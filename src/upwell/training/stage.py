@@ -285,10 +285,13 @@ class _Training:
                 trained
             )  # written by a session that was killed before it could say that it was whole
         there = run.keys(STEPS)
-        owed = [row for row in told_steps(Path(job.checkpoints)) if row["key"] not in there]
-        run.append(STEPS, [msgspec.convert(row, Step) for row in owed])
-        there.update(row["key"] for row in owed)
         begun, first = time.monotonic(), True
+
+        def catch_up(before: int = steps + 1) -> None:
+            told = [row for row in told_steps(Path(job.checkpoints)) if row["step"] < before]
+            owed = [row for row in told if row["key"] not in there]
+            run.append(STEPS, [msgspec.convert(row, Step) for row in owed])
+            there.update(row["key"] for row in owed)
 
         def tell(event: dict[str, Any]) -> None:
             nonlocal first
@@ -301,6 +304,8 @@ class _Training:
                     )
             if first:
                 first = False
+                # Again: processes that outlived a killed session may have ended a checkpoint since.
+                catch_up(event["step"])
                 self._watch.begin(f"training {run.path.name}", steps, event["step"] - 1)
             key = f"step-{event['step']:07d}"
             if key not in there:  # a step that is taken again after a kill has its row already
@@ -308,6 +313,7 @@ class _Training:
             self._watch.say(_line(event, steps)) if _worth_a_line(event["step"], steps) else None
             self._watch.advance(1, tokens=event["tokens"])
 
+        catch_up()
         launch(job, run.path, self._machine.devices, self._settings.ray, tell)
         self._watch.end()
         return time.monotonic() - begun

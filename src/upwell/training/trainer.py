@@ -277,6 +277,9 @@ def _teller(tell: Tell, trainer: Any) -> Any:
             if not state.is_world_process_zero or "loss" not in logs:
                 return
             now, seen = time.monotonic(), int(logs.get("num_tokens", self.tokens))
+            learnt, seconds = int(trainer.learnt or 0), now - self.since
+            # Into the checkpoints too, where rows are taken from that nobody was there to be told of.
+            state.log_history[-1] |= {"learnt": learnt, "seconds": seconds}
             tell(
                 {
                     "step": state.global_step,
@@ -285,8 +288,8 @@ def _teller(tell: Tell, trainer: Any) -> Any:
                     "learning_rate": float(logs["learning_rate"]),
                     "gradient_norm": float(logs["grad_norm"]) if "grad_norm" in logs else None,
                     "tokens": seen - self.tokens,
-                    "learnt": int(trainer.learnt or 0),
-                    "seconds": now - self.since,
+                    "learnt": learnt,
+                    "seconds": seconds,
                 }
             )
             self.tokens, self.since = seen, now
