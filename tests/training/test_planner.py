@@ -280,6 +280,20 @@ def test_count_and_length_can_be_said() -> None:
     assert found["tokens_per_epoch"] == 3_000_000
 
 
+def test_rows_padded_to_the_maximum_length_cost_what_they_hold() -> None:
+    packed, full = (
+        plan(
+            TrainSettings(
+                recipe="smollm2-135m", examples=1000, tokens_per_example=128, hardware=("here",), rows=rows
+            )
+        )["plans"][0]
+        for rows in (None, "full")
+    )
+    assert full["tokens_per_epoch"] == packed["tokens_per_epoch"] == 128_000
+    assert full["rows_per_epoch"] == 1000
+    assert full["hours"] > 7 * packed["hours"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

@@ -73,7 +73,8 @@ def plan(settings: TrainSettings, run: str | None = None) -> dict[str, Any]:
         )
         for name in settings.hardware or dict.fromkeys((_USUAL, recipe.hardware.value, HERE))
     ]
-    plans = [plan_on(hardware, recipe, shape, corpus) for hardware in named]
+    padded = settings.rows == "full"
+    plans = [plan_on(hardware, recipe, shape, corpus, padded=padded) for hardware in named]
     values = dict(recipe.values())
     return {
         "name": recipe.name,
@@ -85,13 +86,15 @@ def plan(settings: TrainSettings, run: str | None = None) -> dict[str, Any]:
         "data": _data_entry(corpus, recipe),
         "plans": [_plan_entry(found, recipe) for found in plans],
         "published": compared(recipe.name) if settings.base is None and settings.method is None else [],
-        "notes": _notes(recipe, corpus, plans),
+        "notes": _notes(recipe, corpus, plans, padded=padded),
     }
 
 
-def plan_on(hardware: Hardware, recipe: Recipe, shape: Shape, corpus: Corpus) -> Plan:
-    """What the recipe takes on this hardware."""
-    work = work_of(recipe, shape, corpus)
+def plan_on(
+    hardware: Hardware, recipe: Recipe, shape: Shape, corpus: Corpus, *, padded: bool = False
+) -> Plan:
+    """What the recipe takes on this hardware; `padded` as `work_of` has it."""
+    work = work_of(recipe, shape, corpus, padded=padded)
     sharding = recipe.sharding.value if hardware.devices > 1 else "none"
     ways = [(sharding, recipe.method.value)]
     for way in [(s, m) for m in METHODS for s in ("none", "fsdp2")]:
@@ -158,14 +161,14 @@ def _corpus(recipe: Recipe, settings: TrainSettings, run: str | None) -> Corpus:
     return corpus_of_run(run)
 
 
-def _notes(recipe: Recipe, corpus: Corpus, plans: list[Plan]) -> list[str]:
+def _notes(recipe: Recipe, corpus: Corpus, plans: list[Plan], *, padded: bool) -> list[str]:
     notes = []
     each = corpus.tokens(recipe.prompt.value)
     if each > recipe.max_length.value:
         notes.append(
             f"an example has {each:,.0f} tokens on average, more than the maximum length: most would be cut"
         )
-    elif each > recipe.max_length.value / 4:
+    elif not padded and each > recipe.max_length.value / 4:
         notes.append(
             f"examples of {each:,.0f} tokens on average leave rows less full than the {FILL:.0%} assumed"
         )
