@@ -22,7 +22,7 @@ VERBS = {
     "curate": ("upwell.cli.curating:curate", "Choose training rows by steps and write them as examples."),
     "train": (
         "upwell.cli.training:train",
-        "Say what a training run takes: its recipe, tokens, memory, hours and dollars (only --plan so far).",
+        "Fine-tune a base model on a run's examples, or a whole ladder of them; --plan says what it takes.",
     ),
     "evaluate": (
         "upwell.cli.evaluating:evaluate",
@@ -30,6 +30,10 @@ VERBS = {
     ),
     "export": ("upwell.cli.curating:export", "Write a run's rows for other programs."),
     "compare": ("upwell.cli.measuring:compare", "Paired differences between two graded runs."),
+    "analyze": (
+        "upwell.cli.analyzing:analyze",
+        "What finished runs say together: scaling, steps, errors, leakage, selection, compute.",
+    ),
     "report": ("upwell.cli.reporting:report", "Write one self-contained HTML page on finished runs."),
     "show": ("upwell.cli.showing:show", "What a run holds, and where a row of it comes from."),
     "problems": ("upwell.cli.problems:app", "List, check and show problem sets."),

@@ -57,6 +57,10 @@ def show(run: str, /, *, row: str | None = None, full: bool = False, json: bool 
         from upwell.cli.training import show_trained
 
         show_trained(found.path, found.summary)
+    elif found.manifest.get("verb") == "analyze" and found.summary is not None:
+        from upwell.cli.analyzing import analysis_tables
+
+        analysis_tables(found.summary)
     elif found.summary is not None and found.summary.get("metrics"):
         from upwell.cli.tables import metrics_table
 
