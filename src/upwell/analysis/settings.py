@@ -78,7 +78,6 @@ class AnalyzeSettings:
 _SCALING = ("x", "metric", "gain", "multiple", "usd_per_hour")
 _ONLY = {
     "steps_by": ("steps",), "parameters": ("compute",), **dict.fromkeys(_SCALING, ("scaling",)),
-    **dict.fromkeys(("seed", "bootstrap"), tuple(kind for kind in KINDS if kind != "scaling")),
 }  # fmt: skip
 """Settings that do something for some kinds alone."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from upwell.analysis.found import Found, Row
+from upwell.analysis.published import PAPER
 from upwell.analysis.settings import AnalyzeSettings, check_kind, check_used
 from upwell.errors import UsageError
 from upwell.measurement.watch import Silent, Watch
@@ -21,7 +22,6 @@ from upwell.runs.storage import write_atomically
 Study = Callable[[Sequence[str], AnalyzeSettings, Watch], Found]
 """An analysis: from runs (or published curves, `paper:...`) to what it found. Each kind is a module of its own here,
 with a function of the module's name."""
-PUBLISHED = "paper:"
 
 
 def analyze(
@@ -79,6 +79,7 @@ def _cell(value: Any) -> Any:
 
 
 def _digest(source: str) -> str:
-    if source.startswith(PUBLISHED):
+    if source.startswith(PAPER):
         return source
-    return digest_file(Path(source) / "summary.json")
+    path = Path(source)
+    return digest_file(path / "summary.json" if path.is_dir() else path)

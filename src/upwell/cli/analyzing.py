@@ -52,6 +52,8 @@ def analysis_tables(summary: dict[str, Any]) -> None:
             for name in dict.fromkeys(name for row in fits for name in row)
             if any(row.get(name) not in (None, "") for row in fits)
         ]
+        if len({row.get(columns[0]) for row in fits}) == 1:
+            del columns[0]  # the one source, which the conclusions name
         table = Table(title=escape(f"{summary['kind']}: fits"), title_justify="left")
         for name in columns:
             number = all(not isinstance(row.get(name), str) for row in fits)
