@@ -45,7 +45,7 @@ def test_intervals_hold_what_was_put_in_nineteen_times_of_twenty(form: Form) -> 
         found = fit(form, Measured(X, true_curve(form, X) + rng.normal(size=len(X)) * error, error))
         assert found is not None
         for i, each in enumerate(found.parameters()):
-            scale = found._scale(i)
+            scale = found.units(i)
             low = -np.inf if each.low is None else each.low / scale
             high = np.inf if each.high is None else each.high / scale
             hits[i] += low <= wanted[i] <= high

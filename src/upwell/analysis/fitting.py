@@ -110,13 +110,13 @@ class Fit:
         for i, name in enumerate(self.form.parameters):
             value = float(self.levels[i] if i < len(self.levels) else self.shapes[i - len(self.levels)])
             low, high = (self._limit(i, value, side) for side in (-1, 1))
-            scale = self._scale(i)
+            scale = self.units(i)
             found.append(
                 Parameter(name, value * scale, *(None if v is None else v * scale for v in (low, high)))
             )
         return found
 
-    def _scale(self, number: int) -> float:
+    def units(self, number: int) -> float:
         """From the units of the fit to those of tables."""
         if self.form.parameters[number] == "half at":
             return self.middle
