@@ -11,8 +11,8 @@ import pytest
 from benches import WORD_PROBLEMS
 
 from upwell import problems
-from upwell.evaluation.arithmetic import Unprovable, steps
-from upwell.evaluation.perturbation import changed, parent_of, perturbed
+from upwell.measurement.perturbation import changed, parent_of, perturbed
+from upwell.measurement.perturbation.arithmetic import Unprovable, steps
 from upwell.problems import subset
 from upwell.records import Problem
 

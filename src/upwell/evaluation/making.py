@@ -9,8 +9,8 @@ from typing import Any
 
 from upwell import problems
 from upwell.errors import UsageError
-from upwell.evaluation.perturbation import perturbed
 from upwell.evaluation.suites import SuiteSet, with_originals
+from upwell.measurement.perturbation import perturbed
 from upwell.measurement.watch import Watch
 from upwell.problems import subset
 from upwell.records import Problem

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from upwell.evaluation.perturbation import parent_of
 from upwell.evaluation.published import FIGURES, Figure, figures_of
 from upwell.measurement.comparison import compare
+from upwell.measurement.perturbation import parent_of
 from upwell.measurement.watch import Watch
 from upwell.records import Problem, Verdict
 from upwell.runs import Run

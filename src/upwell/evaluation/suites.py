@@ -24,7 +24,7 @@ class SuiteSet(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a judging model has to grade it, because there are no reference answers."""
     made: Literal["", "perturbed", "originals", "fresh"] = ""
     """How the evaluation makes the problems itself, from its seed: with other numbers
-    (`upwell.evaluation.perturbation`); those that such were made from; or new ones of a generator."""
+    (`upwell.measurement.perturbation`); those that such were made from; or new ones of a generator."""
 
     @property
     def plain_name(self) -> str:

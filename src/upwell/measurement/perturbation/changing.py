@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from upwell.evaluation.arithmetic import (
+from upwell.grading import accepts, extract, soundness
+from upwell.measurement.perturbation.arithmetic import (
     NOTE,
     NUMBER,
     Step,
@@ -26,8 +27,7 @@ from upwell.evaluation.arithmetic import (
     steps,
     written,
 )
-from upwell.evaluation.quantities import Figure, constants, figures, spelled_out
-from upwell.grading import accepts, extract, soundness
+from upwell.measurement.perturbation.quantities import Figure, constants, figures, spelled_out
 from upwell.records import Problem
 
 _TRIES = 200

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from upwell.evaluation.arithmetic import NUMBER, as_number
+from upwell.measurement.perturbation.arithmetic import NUMBER, as_number
 
 _UNITS = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
