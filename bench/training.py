@@ -39,7 +39,13 @@ def main() -> None:
     parser.add_argument("--recipe", default="smollm2-135m")
     parser.add_argument("--base", default=None)
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--rows-per-device", type=int, default=8, help="of the padded ways; packed takes one")
+    parser.add_argument(
+        "--rows-per-device",
+        type=int,
+        default=8,
+        choices=(1, 2, 4, 8),
+        help="of `longest`; the others take one at a time",
+    )
     asked = parser.parse_args()
     aside = Path(tempfile.mkdtemp(prefix="bench-training-"))
     try:
@@ -57,10 +63,9 @@ def main() -> None:
         )  # fmt: skip
         rates = {}
         for way in WAYS:
-            rows = 1 if way == "packed" else asked.rows_per_device
-            settings = replace(
-                base, rows=way, rows_per_device=rows, batch_size=8 if way == "packed" else rows, out=str(aside / way)
-            )  # fmt: skip
+            # Where all rows are of one length, how many are worked on at once changes memory alone.
+            rows = asked.rows_per_device if way == "longest" else 1
+            settings = replace(base, rows=way, rows_per_device=rows, batch_size=8, out=str(aside / way))
             run = Run.read(train(str(examples), settings))
             steps = list(run.rows("steps", Step))
             assert run.summary is not None

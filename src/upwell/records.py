@@ -198,6 +198,19 @@ class Step(Record, frozen=True, omit_defaults=True):
     seconds: float = 0.0
 
 
+class Loss(Record, frozen=True, omit_defaults=True):
+    """How likely a model finds a text that is there already."""
+
+    key: str
+    """Key of the problem or draft, then `|question` or `|solution`, then `|original` or `|changed`."""
+    tokens: int
+    """Of the text, without its context."""
+    loss: float
+    """Summed negative log-likelihood of these tokens, in nats."""
+    lowest: float
+    """Mean log-probability of the least likely of them (Min-K%)."""
+
+
 class Reject(Record, frozen=True, omit_defaults=True):
     """A row that a step turned down, and why."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+from upwell.runs import Run
 
 Cell = str | int | float | bool | None
 Row = dict[str, Cell]
@@ -20,3 +24,15 @@ class Found:
     """Each a sentence with its uncertainty, or one that says why there is none."""
     notes: list[str] = field(default_factory=list)
     """What was left out, assumed, or could not be done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """An analysis that has to compute what no run holds: in its own run, which a kill leaves half done."""
+
+    sources: list[str]
+    """Digests of what it reads, in the order of the sources."""
+    identity: dict[str, Any]
+    """What the manifest says of the model."""
+    finish: Callable[[Run], Found]
+    """Computes what is owed, into tables of the run."""

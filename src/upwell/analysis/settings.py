@@ -40,6 +40,22 @@ class AnalyzeSettings:
     steps_by: str = "auto"
     """What counts as a step of a gold solution: lines, notes (`<<...>>`), equations (lines and sentences with one), or
     auto: lines where the solutions have notes, else equations. For steps."""
+    # leakage
+    model: str | None = None
+    """Model that is suspected (smollm2-135m-instruct, a checkpoint folder, a run of train, a hub name). For leakage."""
+    limit: int | None = None
+    """Take at most this many problems of each set, or drafts of each run. For leakage."""
+    prompt: str = "auto"
+    """Prompt that solutions stand behind: the one that the model was trained with, else as for measure. For leakage."""
+    min_k: float = 20.0
+    """Share of the least likely tokens that Min-K% is the mean over, in percent. For leakage."""
+    train: str | None = None
+    """What the model was trained on, where that is known: a run of curate, or a data file with questions; its n-grams
+    are looked for in every set. For leakage."""
+    ngram: int = 13
+    """Words of an n-gram. For leakage."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N. For leakage."""
     # compute
     parameters: float | None = None
     """Parameters of the model, such as 7e9, where no checkpoint is at hand to count them in. For compute."""
@@ -55,6 +71,9 @@ class AnalyzeSettings:
                 self.usd_per_hour is None or 0 < self.usd_per_hour < inf,
                 "above 0",
             ),
+            ("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more"),
+            ("min_k", self.min_k, 0 < self.min_k <= 100, "above 0 and at most 100 percent"),
+            ("ngram", self.ngram, self.ngram >= 2, "2 or more"),
             (
                 "parameters",
                 self.parameters,
@@ -75,9 +94,13 @@ class AnalyzeSettings:
             )
 
 
+_LEAKAGE = ("model", "limit", "prompt", "min_k", "train", "ngram", "device")
+ONLY_SPEED = ("device",)
+"""Settings that change no number."""
 _SCALING = ("x", "metric", "gain", "multiple", "usd_per_hour")
 _ONLY = {
     "steps_by": ("steps",), "parameters": ("compute",), **dict.fromkeys(_SCALING, ("scaling",)),
+    **dict.fromkeys(_LEAKAGE, ("leakage",)),
 }  # fmt: skip
 """Settings that do something for some kinds alone."""
 

@@ -10,18 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from upwell.analysis.found import Found, Row
+from upwell.analysis.found import Found, Pending, Row
 from upwell.analysis.published import PAPER
-from upwell.analysis.settings import AnalyzeSettings, check_kind, check_used
+from upwell.analysis.settings import ONLY_SPEED, AnalyzeSettings, check_kind, check_used
 from upwell.errors import UsageError
 from upwell.measurement.watch import Silent, Watch
 from upwell.runs import Run
 from upwell.runs.provenance import digest_file
 from upwell.runs.storage import write_atomically
 
-Study = Callable[[Sequence[str], AnalyzeSettings, Watch], Found]
-"""An analysis: from runs (or published curves, `paper:...`) to what it found. Each kind is a module of its own here,
-with a function of the module's name."""
+Study = Callable[[Sequence[str], AnalyzeSettings, Watch], Found | Pending]
+"""An analysis: from runs (or published curves, `paper:...`) to what it found, or what has to be computed for that. Each
+kind is a module of its own here, with a function of the module's name."""
 
 
 def analyze(
@@ -49,15 +49,21 @@ def analyze(
             f"upwell analyze {kind} RUN... --out RUN",
         )
     study: Study = getattr(importlib.import_module(f"upwell.analysis.{kind}"), kind)
-    found = study(sources, settings, watch)
-    fixed = {name: value for name, value in asdict(settings).items() if name != "out"}
+    begun = study(sources, settings, watch)
+    if isinstance(begun, Pending):
+        digests, identity = begun.sources, begun.identity
+    else:
+        digests, identity = [_digest(source) for source in sources], {}
+    fixed = {name: value for name, value in asdict(settings).items() if name not in ("out", *ONLY_SPEED)}
     with Run.open(
         settings.out,
         verb="analyze",
         settings={"kind": kind, "sources": list(sources), **asdict(settings)},
-        fingerprint={"kind": kind, "sources": [_digest(source) for source in sources], **fixed},
-        inputs=[{"name": source, "digest": _digest(source)} for source in sources],
+        fingerprint={"kind": kind, "sources": digests, **fixed, **identity},
+        inputs=[{"name": source, "digest": digest} for source, digest in zip(sources, digests, strict=True)],
+        identity=identity,
     ) as run:
+        found = begun.finish(run) if isinstance(begun, Pending) else begun
         for name, rows in (("points", found.points), ("fits", found.fits)):
             write_atomically(run.path / f"{name}.csv", table(rows))
         run.finish({"kind": kind, **asdict(found)})

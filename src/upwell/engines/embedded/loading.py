@@ -22,8 +22,10 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.05}
 """Largest accepted relative distance (L2) between the logits of the two ways to run a model."""
 
 
-def load_model(checkpoint: Checkpoint, dtype: str, device: str) -> tuple[Any, str]:
-    """A model in evaluation mode with shared-prefix attention, and the name of its dtype.
+def load_model(
+    checkpoint: Checkpoint, dtype: str, device: str, *, attention: str | None = None
+) -> tuple[Any, str]:
+    """A model in evaluation mode with shared-prefix attention, or another, and the name of its dtype.
 
     Raises:
         UsageError: unknown dtype or device, or a checkpoint that transformers cannot load.
@@ -36,7 +38,7 @@ def load_model(checkpoint: Checkpoint, dtype: str, device: str) -> tuple[Any, st
             model, loaded = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 dtype=DTYPES[dtype],
-                attn_implementation=route(),
+                attn_implementation=attention or route(),
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
