@@ -174,7 +174,7 @@ def test_n_grams_of_what_was_trained_on(room: Path, tmp_path: Path) -> None:
         "seen.jsonl",
         "unseen.jsonl",
         train=str(room / "seen.jsonl"),
-        ngram=8,
+        ngram=13,
         limit=8,
     )
     shares = {Path(r["set"]).name: r["value"] for r in found["fits"] if "gram" in r["measure"]}
