@@ -13,7 +13,7 @@ def report(*runs: Path, out: Path, png: bool = True) -> int:
     ----------
     runs
         Run directories, each finished; several are laid over one another. A ladder of trainings shows its measured
-        rungs.
+        rungs; runs of analyze show their conclusions and pictures.
     out
         The page. Its figures go beside it as PNG and CSV.
     png

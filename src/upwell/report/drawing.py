@@ -40,6 +40,8 @@ class Figure:
     """From (about how many pixels wide, whether there is room to lay panels side by side)."""
     kind: str = "marks"
     """`curve`: the reader points at a k; `marks`: at a single mark."""
+    shares: frozenset[str] | None = None
+    """Columns that tables show in per cent; None: all numbers that are not whole."""
 
 
 def share_axis(channel: Any, name: str, top: float, ticks: int = 5) -> Any:

@@ -301,6 +301,8 @@
   }
 
   function start() {
+    document.querySelectorAll(".plot svg").forEach(readable);
+    if (!runs.length) return; // a page of analyses alone has nothing to browse
     document.querySelector(".tools").hidden = false;
     if (runs.length > 1) {
       byId("run-field").hidden = false;
@@ -311,7 +313,6 @@
     byId("search").addEventListener("input", (event) => set({ search: event.target.value }));
     byId("more").addEventListener("click", () => { state.limit += PAGE; draw(); });
     addEventListener("hashchange", follow);
-    document.querySelectorAll(".plot svg").forEach(readable);
     draw();
     follow();
   }

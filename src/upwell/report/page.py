@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -14,11 +15,24 @@ from upwell.report.embedding import chunks, index
 from upwell.report.palette import css_variables, run_colour
 from upwell.report.reading import RunView, common_tries, written_command
 from upwell.report.rendering import Rendered
+from upwell.report.studies import Study
 from upwell.report.text import brief, counted, percent, visible
 from upwell.report.wording import facts, footnotes, headline, lead, metric_rows, run_cells, run_columns
 
+_SHARES = ("value", "low", "high", "low_fixed", "high_fixed")
 
-def page(runs: Sequence[RunView], drawn: Sequence[Rendered], notes: Sequence[str]) -> str:
+
+@dataclass(frozen=True)
+class Analysed:
+    """An analysis with its picture, where it has one."""
+
+    study: Study
+    drawn: Rendered | None
+
+
+def page(
+    runs: Sequence[RunView], drawn: Sequence[Rendered], notes: Sequence[str], studies: Sequence[Analysed] = ()
+) -> str:
     """The whole report as HTML. It loads nothing: the content security policy allows only what it holds."""
     import jinja2
     from markupsafe import Markup
@@ -34,11 +48,12 @@ def page(runs: Sequence[RunView], drawn: Sequence[Rendered], notes: Sequence[str
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
-        title=f"Upwell report: {', '.join(run.label for run in runs)}",
-        headline=headline(runs),
-        lead=lead(runs),
+        title=f"Upwell report: {', '.join([*(run.label for run in runs), *(one.study.name for one in studies)])}",
+        headline=headline(runs) if runs else "What finished runs say together",
+        lead=lead(runs) if runs else [],
+        studies=[_study_context(one, Markup) for one in studies],
         runs=[_run_context(run, number, common_tries(runs)) for number, run in enumerate(runs)],
-        columns=run_columns(runs),
+        columns=run_columns(runs) if runs else [],
         figures=[_figure_context(rendered, Markup) for rendered in drawn],
         notes=list(notes),
         index=Markup(inert_json(index(runs, plan))),
@@ -109,13 +124,36 @@ def _figure_context(rendered: Rendered, markup: Any) -> dict[str, Any]:
         "caption": figure.caption,
         "svgs": [markup(svg) for svg in rendered.svgs],
         "columns": [visible(column) for column in columns],
-        "rows": [[_shown(column, row.get(column)) for column in columns] for row in figure.rows],
+        "rows": [
+            [_shown(column, row.get(column), figure.shares) for column in columns] for row in figure.rows
+        ],
     }
 
 
-def _shown(column: str, value: str | int | float | None) -> str:
+def _study_context(one: Analysed, markup: Any) -> dict[str, Any]:
+    study = one.study
+    columns = list(dict.fromkeys(column for row in study.fits for column in row))
+    return {
+        "name": f"{study.kind}-{study.name}",
+        "title": study.title,
+        "label": brief(study.name),
+        "conclusions": [visible(line) for line in study.conclusions],
+        "notes": [visible(line) for line in study.notes],
+        "figure": None if one.drawn is None else _figure_context(one.drawn, markup),
+        "columns": [visible(column) for column in columns],
+        "rows": [[_shown(column, row.get(column), frozenset()) for column in columns] for row in study.fits],
+        "command": visible(written_command(study.manifest)),
+    }
+
+
+def _shown(column: str, value: Any, shares: frozenset[str] | None) -> str:
+    """A value as tables have it; `shares` as `Figure` has it."""
     if value is None:
         return ""
-    if isinstance(value, float) or column in ("value", "low", "high", "low_fixed", "high_fixed"):
-        return percent(float(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        if column in shares if shares is not None else isinstance(value, float) or column in _SHARES:
+            return percent(float(value))
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
     return visible(value)

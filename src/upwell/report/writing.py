@@ -32,7 +32,7 @@ def build(
 
     Args:
         run_paths: Run directories, each finished and graded; several are laid over one another. A ladder of trainings
-            stands for its measured runs.
+            stands for its measured runs. Runs of `analyze` have sections of their own.
         out: The HTML file. Figures go beside it as `<stem>-<figure>.png` and `.csv`.
         pngs: Whether to write the PNGs.
         embed_bytes: Bytes of responses that the page holds at most, about. A larger run shows all its
@@ -45,25 +45,29 @@ def build(
     """
     from upwell.report.figures import figures
     from upwell.report.ladder import read_ladder, rungs
-    from upwell.report.page import page
+    from upwell.report.page import Analysed, page
     from upwell.report.reading import read_run
     from upwell.report.rendering import png, render, require_charts, table
+    from upwell.report.studies import figure_of, read_study
 
     if not run_paths:
         raise UsageError("no run to report on", "upwell report runs/NAME --out report.html")
     require_charts()
     _check_writable(out)
     named: list[tuple[str, Path]] = []
-    ladders = []
+    ladders, studies = [], []
     for path, name in zip(run_paths, _names(run_paths), strict=True):
-        ladder = read_ladder(path)
-        if ladder is None:
+        study = read_study(path, name)
+        ladder = None if study is not None else read_ladder(path)
+        if study is not None:
+            studies.append(study)
+        elif ladder is None:
             named.append((name, path))
         else:
             ladders.append(ladder)
             several = f"{name}: " if len(run_paths) > 1 else ""
             named += [(several + own, measured) for own, measured in ladder.measured]
-    cap = embed_bytes // len(named)
+    cap = embed_bytes // max(len(named), 1)
     runs = [read_run(path, name, cap) for name, path in named]
     notes = [
         f"{run.name}: the page shows {run.shown_per_problem} of {run.samples_written} per problem, "
@@ -72,7 +76,11 @@ def build(
         if run.shown_per_problem is not None
     ]
     drawn = [render(figure) for figure in (*map(rungs, ladders), *figures(runs))]
-    _write(out, page(runs, drawn, notes).encode())
+    analysed = [
+        Analysed(study, None if (figure := figure_of(study)) is None else render(figure)) for study in studies
+    ]
+    _write(out, page(runs, drawn, notes, analysed).encode())
+    drawn += [one.drawn for one in analysed if one.drawn is not None]
     tables = [_write(_beside(out, one.figure.name, "csv"), table(one.figure)) for one in drawn]
     images: list[Path] = []
     for one in drawn if pngs else ():
