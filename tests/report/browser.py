@@ -70,6 +70,11 @@ class Browser:
         self._send("Page.navigate", {"url": page.resolve().as_uri() + hash_})
         self.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
 
+    def visit(self, address: str) -> None:
+        """Load a page of a server and wait until it has loaded."""
+        self._send("Page.navigate", {"url": address})
+        self.wait_for("document.readyState === 'complete' && location.protocol === 'http:'")
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; promises are awaited."""
         result = self._send(

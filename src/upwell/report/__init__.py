@@ -1,5 +1,5 @@
 """Reports: finished runs in, one self-contained HTML page with figures out. Computes no statistics."""
 
-from upwell.report.writing import ReportFiles, build
+from upwell.report.writing import ReportFiles, build, serve
 
-__all__ = ["ReportFiles", "build"]
+__all__ = ["ReportFiles", "build", "serve"]

@@ -32,7 +32,7 @@ def chunks(runs: Sequence[RunView]) -> Iterator[Chunk]:
         content: dict[str, Any] = {}
         size = 0
         for view in run.problems:
-            entry = _responses(view, run.longest_text)
+            entry = responses_of(view, run.longest_text)
             content[view.problem.key] = entry
             size += sum(len(r["text"]) for r in entry["responses"]) + len(entry["solution"] or "")
             if size >= _CHUNK_CHARACTERS:
@@ -57,7 +57,7 @@ def index(runs: Sequence[RunView], plan: Sequence[Chunk]) -> dict[str, Any]:
                 problems.append(_problem(view))
             tally = view.tally
             counts = (tally.correct, tally.incorrect, tally.undecided)
-            rows.append([numbers[problem.key], *counts, places[run_number, problem.key]])
+            rows.append([numbers[problem.key], *counts, places.get((run_number, problem.key), 0)])
         described.append({"name": visible(run.name), "sampled": run.shown_per_problem, "rows": rows})
     return {"problems": problems, "runs": described}
 
@@ -79,7 +79,8 @@ def _tags(view: ProblemView) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found if value]
 
 
-def _responses(view: ProblemView, longest: int) -> dict[str, Any]:
+def responses_of(view: ProblemView, longest: int) -> dict[str, Any]:
+    """What is shown of a problem: its worked solution and the responses, texts cut at `longest` characters."""
     solution = view.problem.solution
     return {
         "solution": None if solution is None else _clipped(solution, LONGEST_TEXT)[0],

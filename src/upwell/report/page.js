@@ -30,7 +30,7 @@
   const haystack = data.problems.map((p) =>
     [p.shown_key, p.question, p.answer, ...p.tags].join("\n").toLowerCase());
 
-  const state = { run: 0, kind: "all", sort: "low", search: "", limit: PAGE, open: null };
+  const state = { run: 0, kind: "all", tag: "", sort: "low", search: "", found: null, limit: PAGE, open: null };
   const orders = {
     low: (a, b) => a.share - b.share || a.problem - b.problem,
     high: (a, b) => b.share - a.share || a.problem - b.problem,
@@ -43,6 +43,14 @@
     if (!unpacked.has(number)) unpacked.set(number, unpack(byId(`chunk-${number}`).textContent));
     return unpacked.get(number);
   }
+  // What a run holds of a problem: out of the page, or from the server where it serves one.
+  async function responsesOf(run, row) {
+    const key = data.problems[row.problem].key;
+    if (!data.served) return (await chunk(row.chunk))[key];
+    const answer = await fetch(`responses?run=${run}&problem=${encodeURIComponent(key)}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    return answer.json();
+  }
   async function unpack(packed) {
     const bytes = Uint8Array.from(atob(packed.trim()), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -53,7 +61,9 @@
     const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
     return runs[state.run].rows
       .filter((row) => state.kind === "all" || row.kind === state.kind)
-      .filter((row) => words.every((word) => haystack[row.problem].includes(word)))
+      .filter((row) => !state.tag || data.problems[row.problem].tags.includes(state.tag))
+      .filter((row) => words.every((word) => haystack[row.problem].includes(word))
+        || (state.found !== null && state.found.has(row.problem)))
       .sort(orders[state.sort]);
   }
 
@@ -69,6 +79,17 @@
     more.hidden = rows.length <= shown.length;
     more.textContent = `Show ${Math.min(PAGE, rows.length - shown.length)} more of ${rows.length.toLocaleString("en")}`;
     drawKinds();
+  }
+
+  // Only a server can look into all responses.
+  async function searchResponses() {
+    const words = state.search, run = state.run;
+    if (!words.trim()) return;
+    byId("status").textContent = "Searching all responses";
+    const answer = await fetch(`search?run=${run}&text=${encodeURIComponent(words)}`);
+    if (!answer.ok || state.search !== words || state.run !== run) return;
+    const at = new Map(data.problems.map((problem, number) => [problem.key, number]));
+    set({ found: new Set((await answer.json()).problems.map((key) => at.get(key))) });
   }
 
   function drawKinds() {
@@ -122,13 +143,13 @@
     item.append(panel);
     if (byUser) remember(`#p=${encodeURIComponent(data.problems[row.problem].key)}${state.run ? `&run=${state.run + 1}` : ""}`);
     const run = state.run;
-    chunk(row.chunk).then((content) => {
-      fillPanel(panel, row, run, content[data.problems[row.problem].key]);
+    responsesOf(run, row).then((held) => {
+      fillPanel(panel, row, run, held);
       if (!byUser) item.scrollIntoView({ block: "start" });
     })
-      .catch(() => panel.replaceChildren(make("p", {
-        class: "caption warn", text: "This browser cannot unpack the responses (it has no DecompressionStream).",
-      })));
+      .catch(() => panel.replaceChildren(make("p", { class: "caption warn", text: data.served
+        ? "The server does not answer: is `upwell report --serve` still running?"
+        : "This browser cannot unpack the responses (it has no DecompressionStream)." })));
   }
 
   function remember(hash) {
@@ -149,11 +170,34 @@
     if (runs.length > 1) parts.push(...across(row));
     if (held.responses.length === row.all && row.all > 1) parts.push(...votes(held.responses));
     parts.push(make("h4", { text: "Key" }), make("p", { class: "text mono", text: problem.shown_key }));
-    const list = make("div");
-    const tools = make("div", { class: "line" });
-    parts.push(tools, list);
+    const columns = make("div", { class: "columns" });
+    if (runs.length > 1) parts.push(beside(row, run, columns));
+    columns.append(column(row, run, held.responses));
+    parts.push(columns);
     panel.replaceChildren(...parts);
-    drawResponses(tools, list, row, run, held.responses, "all", RESPONSES, false);
+  }
+  function column(row, run, responses) {
+    const list = make("div"), tools = make("div", { class: "line" }), whole = make("div", { class: "column" });
+    if (runs.length > 1) whole.append(make("h4", { text: runs[run].name }));
+    whole.append(tools, list);
+    drawResponses(tools, list, row, responses, { only: "all", tier: "" }, RESPONSES, null);
+    return whole;
+  }
+
+  // Another run's responses to the same problem, in a column of their own.
+  function beside(row, run, columns) {
+    const others = runs.map((other, number) => [other, number]).filter(([other, number]) => number !== run && other.at.has(row.problem));
+    const chosen = make("select", { "aria-label": "Side by side with" },
+      make("option", { value: "", text: "no other run" }),
+      ...others.map(([other, number]) => make("option", { value: String(number), text: other.name })));
+    chosen.addEventListener("change", async () => {
+      while (columns.children.length > 1) columns.lastChild.remove();
+      if (!chosen.value) return;
+      const number = Number(chosen.value), own = runs[number].at.get(row.problem);
+      const held = await responsesOf(number, own);
+      if (chosen.value === String(number)) columns.append(column(own, number, held.responses));
+    });
+    return make("label", { class: "field" }, make("span", { text: "Side by side with" }), chosen);
   }
 
   function across(row) {
@@ -189,24 +233,30 @@
   const outcome = (r) => (!r.graded ? "not graded" : r.correct === null ? "undecided" : r.correct ? "correct" : "incorrect");
   const signs = { correct: "✓", incorrect: "✗", undecided: "?", "not graded": "–" };
 
-  function drawResponses(tools, list, row, run, responses, only, limit, focus) {
-    const found = only === "all" ? responses : responses.filter((r) => outcome(r) === only);
-    const again = (next, wide, focused) => drawResponses(tools, list, row, run, responses, next, wide, focused);
+  function drawResponses(tools, list, row, responses, wanted, limit, focus) {
+    const fits = (r, { only, tier }) => (only === "all" || outcome(r) === only) && (!tier || r.tier === tier);
+    const found = responses.filter((r) => fits(r, wanted));
+    const again = (next, wide, focused) => drawResponses(tools, list, row, responses, { ...wanted, ...next }, wide, focused);
     const kinds = ["all", ...new Set(["correct", "incorrect", ...responses.map(outcome)])];
     const choices = make("div", { class: "choices", role: "group", "aria-label": "Show responses" },
-      ...kinds.map((kind) => {
-        const n = kind === "all" ? responses.length : responses.filter((r) => outcome(r) === kind).length;
-        return choice(`${kind} ${n}`, only === kind, () => again(kind, RESPONSES, true));
+      ...kinds.map((only) => {
+        const n = responses.filter((r) => fits(r, { ...wanted, only })).length;
+        return choice(`${only} ${n}`, wanted.only === only, () => again({ only }, RESPONSES, ".choices [aria-pressed=true]"));
       }));
+    const tiers = [...new Set(responses.map((r) => r.tier).filter(Boolean))].sort();
+    const byTier = tiers.length < 2 ? null : make("label", { class: "field" }, make("span", { text: "Decided by" }),
+      make("select", { class: "tier" }, make("option", { value: "", text: "any rule" }),
+        ...tiers.map((tier) => make("option", { value: tier, text: tier, selected: tier === wanted.tier }))));
+    if (byTier) byTier.lastChild.addEventListener("change", (event) => again({ tier: event.target.value }, RESPONSES, ".tier"));
     const held = responses.length < row.all
       ? `Showing ${responses.length} of ${plural(row.all, "response")}: the first ones of both outcomes.` : "";
-    tools.replaceChildren(choices, make("span", { class: "caption", text: held }));
-    if (focus) choices.querySelector("[aria-pressed=true]").focus();
+    tools.replaceChildren(...[choices, byTier, make("span", { class: "caption", text: held })].filter(Boolean));
+    if (focus) tools.querySelector(focus).focus();
     list.replaceChildren(...found.slice(0, limit).map(responseItem));
     if (found.length > limit) {
       list.append(make("button", {
         type: "button", class: "quiet", text: `Show ${Math.min(RESPONSES, found.length - limit)} more of ${found.length}`,
-        click: () => again(only, limit + RESPONSES, false),
+        click: () => again({}, limit + RESPONSES, null),
       }));
     }
     if (!found.length) list.append(make("p", { class: "caption", text: responses.length ? "None." : "The run holds no responses to this problem." }));
@@ -235,7 +285,7 @@
   function reveal(number) {
     const row = runs[state.run].at.get(number);
     if (!row) return;
-    if (!matching().includes(row)) { state.kind = "all"; state.search = ""; byId("search").value = ""; }
+    if (!matching().includes(row)) { Object.assign(state, { kind: "all", tag: "", search: "", found: null }); byId("search").value = byId("tag").value = ""; }
     state.limit = Math.max(state.limit, Math.ceil((matching().indexOf(row) + 1) / PAGE) * PAGE);
     state.open = number;
     draw();
@@ -307,10 +357,20 @@
     if (runs.length > 1) {
       byId("run-field").hidden = false;
       byId("run").append(...runs.map((run, number) => make("option", { value: String(number), text: run.name })));
-      byId("run").addEventListener("change", (event) => set({ run: Number(event.target.value) }));
+      byId("run").addEventListener("change", (event) => set({ run: Number(event.target.value), found: null }));
     }
     byId("sort").addEventListener("change", (event) => set({ sort: event.target.value }));
-    byId("search").addEventListener("input", (event) => set({ search: event.target.value }));
+    const tags = [...new Set(data.problems.flatMap((problem) => problem.tags))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    if (tags.length > 1) {
+      byId("tag-field").hidden = false;
+      byId("tag").append(...tags.map((tag) => make("option", { value: tag, text: tag })));
+      byId("tag").addEventListener("change", (event) => set({ tag: event.target.value }));
+    }
+    byId("search").addEventListener("input", (event) => set({ search: event.target.value, found: null }));
+    if (data.served) {
+      byId("search").placeholder = "question, answer, subject; Enter: responses too";
+      byId("search").addEventListener("change", searchResponses);
+    }
     byId("more").addEventListener("click", () => { state.limit += PAGE; draw(); });
     addEventListener("hashchange", follow);
     draw();

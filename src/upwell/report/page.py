@@ -31,9 +31,18 @@ class Analysed:
 
 
 def page(
-    runs: Sequence[RunView], drawn: Sequence[Rendered], notes: Sequence[str], studies: Sequence[Analysed] = ()
+    runs: Sequence[RunView],
+    drawn: Sequence[Rendered],
+    notes: Sequence[str],
+    studies: Sequence[Analysed] = (),
+    *,
+    served: bool = False,
 ) -> str:
-    """The whole report as HTML. It loads nothing: the content security policy allows only what it holds."""
+    """The whole report as HTML. It loads nothing: the content security policy allows only what it holds.
+
+    Args:
+        served: the responses are not in the page but asked of the server that it came from, and of no other.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -43,11 +52,11 @@ def page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(_resource("page.html.jinja"))
-    plan = list(chunks(runs))
+    plan = [] if served else list(chunks(runs))
     return template.render(
         style=Markup(style),
         script=Markup(script),
-        policy=_policy(style, script),
+        policy=_policy(style, script, served),
         title=f"Upwell report: {', '.join([*(run.label for run in runs), *(one.study.name for one in studies)])}",
         headline=headline(runs) if runs else "What finished runs say together",
         lead=lead(runs) if runs else [],
@@ -56,7 +65,7 @@ def page(
         columns=run_columns(runs) if runs else [],
         figures=[_figure_context(rendered, Markup) for rendered in drawn],
         notes=list(notes),
-        index=Markup(inert_json(index(runs, plan))),
+        index=Markup(inert_json({**index(runs, plan), "served": served})),
         chunks=[_packed(chunk.content) for chunk in plan],
     )
 
@@ -72,13 +81,14 @@ def _packed(content: object) -> str:
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, served: bool) -> str:
     def digest(text: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
     return (
         f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        + ("connect-src 'self'; " if served else "")
+        + "base-uri 'none'; form-action 'none'"
     )
 
 

@@ -1,4 +1,4 @@
-"""`build`: read finished runs, draw, and write the page, its PNGs and its tables."""
+"""`build`: read finished runs, draw, and write the page, its PNGs and its tables. `serve`: the page alone, served."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from upwell.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from upwell.report.page import Analysed
+    from upwell.report.reading import RunView
+    from upwell.report.rendering import Rendered
+    from upwell.report.serving import Server
 
 EMBEDDING_CAP = 8_000_000
 """Bytes of responses that one page holds at most, about; beyond it, some responses of every problem."""
@@ -43,44 +50,21 @@ def build(
         MissingExtra: the packages that draw figures are not installed.
         StorageError: the disk is full or fails.
     """
-    from upwell.report.figures import figures
-    from upwell.report.ladder import read_ladder, rungs
-    from upwell.report.page import Analysed, page
-    from upwell.report.reading import read_run
-    from upwell.report.rendering import png, render, require_charts, table
-    from upwell.report.studies import figure_of, read_study
+    from upwell.report.page import page
+    from upwell.report.rendering import png, table
 
     if not run_paths:
         raise UsageError("no run to report on", "upwell report runs/NAME --out report.html")
-    require_charts()
     _check_writable(out)
-    named: list[tuple[str, Path]] = []
-    ladders, studies = [], []
-    for path, name in zip(run_paths, _names(run_paths), strict=True):
-        study = read_study(path, name)
-        ladder = None if study is not None else read_ladder(path)
-        if study is not None:
-            studies.append(study)
-        elif ladder is None:
-            named.append((name, path))
-        else:
-            ladders.append(ladder)
-            several = f"{name}: " if len(run_paths) > 1 else ""
-            named += [(several + own, measured) for own, measured in ladder.measured]
-    cap = embed_bytes // max(len(named), 1)
-    runs = [read_run(path, name, cap) for name, path in named]
+    content = _content(run_paths, embed_bytes)
     notes = [
         f"{run.name}: the page shows {run.shown_per_problem} of {run.samples_written} per problem, "
-        "the first of both outcomes; every count and every number is over all of them."
-        for run in runs
+        "the first of both outcomes; every count and every number is over all of them (--serve shows them all)."
+        for run in content.runs
         if run.shown_per_problem is not None
     ]
-    drawn = [render(figure) for figure in (*map(rungs, ladders), *figures(runs))]
-    analysed = [
-        Analysed(study, None if (figure := figure_of(study)) is None else render(figure)) for study in studies
-    ]
-    _write(out, page(runs, drawn, notes, analysed).encode())
-    drawn += [one.drawn for one in analysed if one.drawn is not None]
+    _write(out, page(content.runs, content.drawn, notes, content.studies).encode())
+    drawn = [*content.drawn, *(one.drawn for one in content.studies if one.drawn is not None)]
     tables = [_write(_beside(out, one.figure.name, "csv"), table(one.figure)) for one in drawn]
     images: list[Path] = []
     for one in drawn if pngs else ():
@@ -91,6 +75,70 @@ def build(
             continue
         images.append(_write(_beside(out, one.figure.name, "png"), data))
     return ReportFiles(out, tuple(images), tuple(tables), tuple(notes))
+
+
+def serve(run_paths: Sequence[Path], port: int = 0) -> Server:
+    """The same page, to be served to this machine alone: with every response, read from the runs as it is asked for.
+
+    Args:
+        run_paths: as for `build`.
+        port: 0 for any that is free.
+
+    Returns:
+        A server that listens; `serve_forever` answers, `address` is what to open.
+
+    Raises:
+        UsageError: a folder is no finished run, or the port is taken.
+        MissingExtra: the packages that draw figures are not installed.
+    """
+    from upwell.report.page import page
+    from upwell.report.serving import Server, Shelf
+
+    if not run_paths:
+        raise UsageError("no run to report on", "upwell report runs/NAME --serve")
+    content = _content(run_paths, 0)
+    html = page(content.runs, content.drawn, [], content.studies, served=True)
+    return Server(html.encode(), [Shelf.of(path) for path in content.paths], port)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a page is made of."""
+
+    paths: list[Path]
+    """Of the runs."""
+    runs: list[RunView]
+    drawn: list[Rendered]
+    studies: list[Analysed]
+
+
+def _content(run_paths: Sequence[Path], embed_bytes: int) -> _Content:
+    from upwell.report.figures import figures
+    from upwell.report.ladder import read_ladder, rungs
+    from upwell.report.page import Analysed
+    from upwell.report.reading import read_run
+    from upwell.report.rendering import render, require_charts
+    from upwell.report.studies import figure_of, read_study
+
+    require_charts()
+    named: list[tuple[str, Path]] = []
+    ladders, studies = [], []
+    for path, name in zip(run_paths, _names(run_paths), strict=True):
+        study = read_study(path, name)
+        ladder = None if study is not None else read_ladder(path)
+        if study is not None:
+            figure = figure_of(study)
+            studies.append(Analysed(study, None if figure is None else render(figure)))
+        elif ladder is None:
+            named.append((name, path))
+        else:
+            ladders.append(ladder)
+            several = f"{name}: " if len(run_paths) > 1 else ""
+            named += [(several + own, measured) for own, measured in ladder.measured]
+    cap = embed_bytes // max(len(named), 1)
+    runs = [read_run(path, name, cap) for name, path in named]
+    drawn = [render(figure) for figure in (*map(rungs, ladders), *figures(runs))]
+    return _Content([path for _, path in named], runs, drawn, studies)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
