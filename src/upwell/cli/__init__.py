@@ -6,7 +6,10 @@ import errno
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 VERBS = {
     "measure": (
@@ -46,13 +49,11 @@ READER_GONE = 141
 """What a shell reports for a tool that a closed pipe ended."""
 
 
-def main() -> NoReturn:
-    """The `upwell` command. Exits 0: done; 1: something owed is missing; 2: wrong use; 3: a budget is spent;
-    130: interrupted. What was written stays in every case."""
-    from cyclopts import App, CycloptsError, Parameter
+def application() -> App:
+    """The verbs with their flags; each verb's module is loaded when it is asked for."""
+    from cyclopts import App, Parameter
 
     from upwell import __version__
-    from upwell.errors import UpwellError, UsageError
 
     app = App(
         name="upwell",
@@ -64,6 +65,17 @@ def main() -> NoReturn:
     )
     for verb, (where, line) in VERBS.items():
         app.command(where, name=verb, help=line)
+    return app
+
+
+def main() -> NoReturn:
+    """The `upwell` command. Exits 0: done; 1: something owed is missing; 2: wrong use; 3: a budget is spent;
+    130: interrupted. What was written stays in every case."""
+    from cyclopts import CycloptsError
+
+    from upwell.errors import UpwellError, UsageError
+
+    app = application()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(exit_on_error=False, print_error=False, result_action="return_value")

@@ -24,6 +24,8 @@ KINDS: dict[str, type[Record]] = {
     "judgements": records.Judgement,
     "drafts": records.Draft,
     "examples": records.Example,
+    "steps": records.Step,
+    "losses": records.Loss,
     "rejects": records.Reject,
     "failures": records.Failure,
     "waste": records.Waste,
