@@ -20,7 +20,8 @@ def analyze(kind: str, /, *sources: str, settings: Annotated[AnalyzeSettings, Fl
     kind
         scaling, steps, errors, leakage, selection or compute.
     sources
-        Run directories: measured, graded, or a ladder (`upwell train --ladder ... --problems`).
+        Run directories: measured, graded, or a ladder (`upwell train --ladder ... --problems`). For scaling also
+        FILE.csv and paper:NAME; for leakage problem sets (gsm8k/test gsm8k/train), or test=RUN reference=RUN train=RUN.
     """
     from upwell.analysis.stage import analyze as analyzed
     from upwell.cli.terminal import Terminal
