@@ -159,3 +159,9 @@ def test_an_endpoint_on_this_machine_is_known() -> None:
         assert Endpoint(url).local
     for url in ("http://example.com/v1", "http://128.0.0.1/v1"):
         assert not Endpoint(url).local
+
+
+def test_errors_name_the_flag_that_said_the_model() -> None:
+    with pytest.raises(UsageError) as told:
+        find_model("nowhere", EngineSettings(), flag="--teacher")
+    assert told.value.hint is not None and told.value.hint.startswith("use --teacher ")

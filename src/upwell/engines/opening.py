@@ -127,18 +127,31 @@ class Model:
         )
 
 
-def find_model(name: str, settings: EngineSettings, *, say: Callable[[str], None] = _quiet) -> Model:
-    """What `--model` says.
+def find_model(
+    name: str, settings: EngineSettings, *, say: Callable[[str], None] = _quiet, flag: str = "--model"
+) -> Model:
+    """What `--model` says, or another flag that names a model.
 
     Args:
         name: `server:URL[,URL]#NAME`, `vllm:CHECKPOINT`, `batch:URL#NAME`, or a checkpoint to be run here
             (see `upwell.engines.checkpoints.resolve`).
         settings: how it is to be run or reached.
         say: told what takes long.
+        flag: what the name was said with, for errors.
 
     Raises:
         UsageError: it is not there, the name is malformed, or a setting does nothing for this kind of model.
     """
+    try:
+        return _find(name, settings, say)
+    except UsageError as error:
+        if flag != "--model":
+            error.message = error.message.replace("--model", flag)
+            error.hint = error.hint and error.hint.replace("--model", flag)
+        raise
+
+
+def _find(name: str, settings: EngineSettings, say: Callable[[str], None]) -> Model:
     kind, colon, rest = name.partition(":")
     if not colon or kind not in (SERVER, VLLM, BATCH):
         settings.check_used(EMBEDDED, name)

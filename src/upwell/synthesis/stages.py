@@ -104,7 +104,7 @@ class _Synthesis:
         self._model: Model | None = None
         self._frame: prompts.Template | None = None
         if engine is None:
-            self._model = find_model(settings.teacher, settings, say=watch.say)
+            self._model = find_model(settings.teacher, settings, say=watch.say, flag="--teacher")
             self.price = price_of(self._model, settings)
             self._frame = frame_of(self._model)
         elif settings.price is not None:

@@ -10,7 +10,6 @@ from upwell import prompts
 from upwell.engines.base import Engine, Reply, Request, Sampling
 from upwell.engines.opening import Model, find_model
 from upwell.engines.spending import Metered, Price, price_of
-from upwell.errors import UsageError
 from upwell.measurement.clock import Clock
 from upwell.measurement.judging import asking
 from upwell.measurement.judging.asking import Kind, Question, Vote
@@ -54,12 +53,8 @@ class Panel:
         self._frame: prompts.Template | None = None
         self._price: Price | None = None
         if engine is None:
-            try:
-                self._model = find_model(name, settings, say=watch.say)
-                self._price = price_of(self._model, settings)
-            except UsageError as error:
-                hint = error.hint.replace("--model ", f"--{role} ") if error.hint is not None else None
-                raise UsageError(error.message.replace("--model ", f"--{role} "), hint) from None
+            self._model = find_model(name, settings, say=watch.say, flag=f"--{role}")
+            self._price = price_of(self._model, settings)
             self._frame = frame_of(self._model)
         self.identity = engine.identity if engine is not None else self._need_model().identity
 

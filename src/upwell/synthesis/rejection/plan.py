@@ -70,7 +70,7 @@ class Plan:
         self.model: Model | None = None
         self.price: Price | None = None
         if engine is None:
-            self.model = find_model(settings.teacher, settings, say=watch.say)
+            self.model = find_model(settings.teacher, settings, say=watch.say, flag="--teacher")
             self.price = price_of(self.model, settings)
             self.teacher = self.model.identity
         else:
