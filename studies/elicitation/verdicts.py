@@ -1,0 +1,213 @@
+"""What the numbers say about each claim of the paper, by rules that are stated and not typed in afterwards.
+
+Every rule reads an interval of 95 %. A claim of a change holds where the interval lies on its side of zero; it fails
+where the interval lies on the other side, or where all of it is closer to zero than `MARGIN`. A claim that two things
+are alike holds where the whole interval is within a margin of zero, and fails where it excludes zero and is not. In
+all other cases it cannot be told, which with few problems is the usual outcome, and is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from upwell.measurement.comparison import Line, compare
+
+HOLDS, FAILS, UNTOLD = "holds", "fails", "cannot be told"
+MARGIN = 0.02
+"""A change, or a difference between two arms, that is smaller is none."""
+FLAT = 0.05
+"""Coverage that moves by less is flat."""
+
+Fit = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A ladder: its measured runs, base first, and what was made of them."""
+
+    name: str
+    measured: tuple[Path, ...]
+    """`measured/RUNG`, each with `greedy` and `sampled`."""
+    analyses: Path
+    """Folder of its analyses, each named ARM-KIND."""
+
+    def analysis(self, kind: str) -> Fit:
+        """The summary of an analysis of this arm."""
+        read: Fit = msgspec.json.decode((self.analyses / f"{self.name}-{kind}" / "summary.json").read_bytes())
+        return read
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim, and what the figures of one arm say of it."""
+
+    claim: str
+    where: str
+    """In arXiv 2403.04706, or who asked."""
+    arm: str
+    verdict: str
+    figures: str
+
+
+def metrics(run: Path) -> list[Fit]:
+    """All metrics of a measured run."""
+    found: list[Fit] = msgspec.json.decode((run / "summary.json").read_bytes())["metrics"]
+    return found
+
+
+def metric(run: Path, name: str, k: int | None = None) -> Fit | None:
+    """One metric over all problems of a run; k of None is the largest that it has."""
+    found = [m for m in metrics(run) if m["name"] == name and m["slice"] is None and k in (None, m["k"])]
+    return found[-1] if found and found[-1]["value"] is not None else None
+
+
+def changed(low: float, high: float, sign: int = 1) -> str:
+    """The verdict on a claim of a change upwards (sign 1) or downwards (-1)."""
+    low, high = (low, high) if sign > 0 else (-high, -low)
+    if low > 0:
+        return HOLDS
+    return FAILS if high < MARGIN else UNTOLD
+
+
+def alike(low: float, high: float, margin: float) -> str:
+    """The verdict on a claim that something stays as it is."""
+    if -margin <= low and high <= margin:
+        return HOLDS
+    return FAILS if low > 0 or high < 0 else UNTOLD
+
+
+def differences(first: Path, second: Path) -> dict[str, Line]:
+    """Paired differences, second minus first, by metric."""
+    return {line.name: line for line in compare(str(first), str(second)).lines}
+
+
+def on_arm(arm: Arm) -> list[Verdict]:
+    """The verdicts on the claims that a ladder speaks to."""
+    base, top = arm.measured[0] / "sampled", arm.measured[-1] / "sampled"
+    moved = differences(base, top)
+    found = [_capable(arm, base)]
+    for name, claim, rule in (
+        ("pass_ratio", "Fine-tuning raises reliability (PassRatio)", None),
+        ("pass@k", "Fine-tuning leaves coverage (pass@k) nearly as it was", FLAT),
+    ):
+        line = moved[name]
+        verdict = changed(line.difference.low, line.difference.high) if rule is None else alike(
+            line.difference.low, line.difference.high, rule)  # fmt: skip
+        found.append(Verdict(claim, "Figure 3", arm.name, verdict, spoken(line)))
+    return [*found, _log_linear(arm), *_steps(arm, top), _calculation(arm, top)]
+
+
+def of_matched(own: Path, gold: Path) -> Verdict:
+    """Whether the model's own answers teach as well as people's, on the same questions."""
+    line = differences(gold, own)["pass_ratio"]
+    verdict = alike(line.difference.low, line.difference.high, MARGIN)
+    claim = (
+        "Made answers teach as well as people's at the same size (here: self-generated ones, not a teacher's)"
+    )
+    return Verdict(claim, "Table 1, in spirit", "own against gold", verdict, spoken(line))
+
+
+def of_leakage(run: Path) -> Verdict:
+    """Whether the measured set was seen in training."""
+    told = msgspec.json.decode((run / "summary.json").read_bytes())["conclusions"]
+    flagged = any("flagged" in line and "not flagged" not in line for line in told)
+    verdict = FAILS if flagged else HOLDS
+    claim = "The measured set was not trained on (more than its train split was)"
+    return Verdict(claim, "Table 6; reviewer 3", "real", verdict, " ".join(told[:1]))
+
+
+def _capable(arm: Arm, base: Path) -> Verdict:
+    coverage, guess = metric(base, "pass@k"), metric(base, "guess_pass@k")
+    claim = "The base has the mathematics already: its coverage is beyond what guessing reaches"
+    if coverage is None or guess is None:
+        return Verdict(claim, "section 2; reviewer 1", arm.name, UNTOLD, "no guess baseline")
+    above, below = coverage["low"] > guess["high"], coverage["high"] < guess["low"]
+    verdict = HOLDS if above else FAILS if below else UNTOLD
+    sound = metric(base, "sound_pass@k", coverage["k"])
+    figures = f"pass@{coverage['k']} {interval(coverage)}, guessing {interval(guess)}"
+    if sound is not None:
+        figures += f", by a response without a wrong equation {interval(sound)}"
+    return Verdict(claim, "section 2; reviewer 1", arm.name, verdict, figures)
+
+
+def _log_linear(arm: Arm) -> Verdict:
+    claim = "Accuracy grows with the logarithm of the data, without saturation"
+    fits = arm.analysis("scaling")["fits"]
+    gain = _fit(fits, form="log-linear", parameter="gain per doubling")
+    behind = _fit(fits, form="log-linear", parameter="AICc above the best")
+    if gain is None or gain["low"] is None:
+        return Verdict(claim, "Figure 1", arm.name, UNTOLD, arm.analysis("scaling")["conclusions"][0])
+    best = behind is None or (behind["value"] or 0.0) < 2
+    verdict = changed(gain["low"], gain["high"])
+    figures = f"{points(gain)} per doubling"
+    if not best and behind is not None:
+        verdict = FAILS if verdict == FAILS else UNTOLD
+        figures += f"; another form fits better (AICc {behind['value']:.1f} lower)"
+    return Verdict(claim, "Figure 1", arm.name, verdict, figures)
+
+
+def _steps(arm: Arm, top: Path) -> list[Verdict]:
+    fits = arm.analysis("steps")["fits"]
+    name = f"{top.parent.name}/sampled"
+    rise = [f for f in fits if f["run"] == name and f["parameter"].startswith("step accuracy, above")]
+    claim = "Step accuracy rises with data"
+    found = []
+    if rise:
+        found.append(
+            Verdict(claim, "Table 4", arm.name, changed(rise[-1]["low"], rise[-1]["high"]), points(rise[-1]))
+        )
+    behind = {
+        fit["fit"]: fit["above_best"]
+        for fit in fits
+        if fit["run"] == name
+        and fit.get("above_best") is not None
+        and fit["parameter"].startswith("mean step")
+    }
+    if behind:
+        power = min(behind.get("power", 1e9), behind.get("spread", 1e9))
+        rival = min(behind[form] for form in ("beta", "flat", "free") if form in behind)
+        verdict = UNTOLD if abs(power - rival) < 4 else HOLDS if power < rival else FAILS
+        best = min(behind, key=lambda form: behind[form])
+        figures = f"best by AIC: {best}; p^s, with or without scatter, {power:.1f} behind the best"
+        found.append(Verdict("Accuracy is step accuracy to the power of the steps (Eq. 3)", "Figure 4; reviewer 2",
+                             arm.name, verdict, figures))  # fmt: skip
+    return found
+
+
+def _calculation(arm: Arm, top: Path) -> Verdict:
+    claim = "The share of calculation errors among the wrong responses falls"
+    fits = arm.analysis("errors")["fits"]
+    name = f"{top.parent.name}/sampled"
+    move = [f for f in fits if f["run"] == name and f["class"] == "arithmetic"]
+    if not move or move[-1]["low"] is None:
+        return Verdict(claim, "Figure 5", arm.name, UNTOLD, "too few wrong responses")
+    return Verdict(claim, "Figure 5", arm.name, changed(move[-1]["low"], move[-1]["high"], -1),
+                   f"{points(move[-1])}, of the class `arithmetic`")  # fmt: skip
+
+
+def _fit(fits: Sequence[Fit], **wanted: str) -> Fit | None:
+    found = [fit for fit in fits if all(fit.get(name) == value for name, value in wanted.items())]
+    return found[-1] if found else None
+
+
+def interval(found: Fit) -> str:
+    """A share as percent with its interval."""
+    return f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
+
+
+def points(found: Fit) -> str:
+    """A difference in points with its interval."""
+    return f"{100 * found['value']:+.1f} points [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+
+
+def spoken(line: Line) -> str:
+    """A paired difference in words."""
+    d = line.difference
+    told = points({"value": d.value, "low": d.low, "high": d.high})
+    could = "" if d.detectable is None else f"; {100 * d.detectable:.1f} could have been seen"
+    return f"{line.first:.1%} to {line.second:.1%}: {told} over {d.problems} problems{could}"
