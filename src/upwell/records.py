@@ -99,15 +99,18 @@ class Judgement(Record, frozen=True, omit_defaults=True):
     """One vote of a judge or verifier on one response."""
 
     key: str
-    """`<response key>#<vote>` of a judge, `<response key>#score-<vote>` of a verifier; votes count from 0."""
+    """`<response key>#<vote>` of a judge, `...#score-<vote>` of a verifier, `...#mistake-<vote>` of one that names the
+    kind of a mistake; votes count from 0."""
     response: str
-    """Key of the response."""
+    """Key of the response; of a mistake with its run before it, `<run>|<response key>`."""
     text: str
     """What the model wrote."""
     correct: bool | None = None
     """The verdict that it ends with; None where it was asked for points, or cannot be read."""
     points: float | None = None
     """The points that it ends with; None where it was asked for a verdict, or cannot be read."""
+    mistake: Literal["reasoning", "calculation", "none"] | None = None
+    """The kind of mistake that it ends with; None where it was asked for something else, or cannot be read."""
     finish: Literal["stop", "length"] = "stop"
     tokens: int = 0
     """Tokens generated."""

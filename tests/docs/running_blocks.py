@@ -155,6 +155,8 @@ def said(seed: int, prompt: str) -> str:
     draw = random.Random(f"{seed} {prompt}")
     if "Verdict:" in prompt or "Points:" in prompt:
         return "Verdict: correct"
+    if "Mistake:" in prompt:
+        return "Mistake: calculation"
     if "SOLUTION:" in prompt:
         return good_solution(prompt, draw)
     if "CREATED QUESTION" in prompt:

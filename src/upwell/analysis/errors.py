@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upwell.analysis.bootstrap import Floats, between, percent, percentiles, ratio_interval, resampled_sums
-from upwell.analysis.found import Found
+from upwell.analysis.found import Found, Pending, digest_of
 from upwell.analysis.graded import Source, Text, graded
+from upwell.analysis.judged import Jury
 from upwell.analysis.mistakes import CLASSES, SAYS, mistake
 from upwell.analysis.settings import AnalyzeSettings
 from upwell.analysis.stepping import equations
 from upwell.errors import UsageError
 from upwell.measurement.summary import joined
 from upwell.measurement.watch import Watch
+from upwell.runs import Run
 
 RIGHT = 20_000
 """Right responses that the rules are tried on as well, about: evenly spread over the run."""
@@ -36,15 +38,37 @@ class _Wrongs:
     notes: list[str] = field(default_factory=list)
 
 
-def errors(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> Found:
-    """The classes of every run's wrong responses, and how they change from the first run to the others.
+def errors(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> Found | Pending:
+    """The classes of every run's wrong responses, and how they change from the first run to the others; with a judge
+    also what it says of them.
 
     Raises:
-        UsageError: a source has no verdicts, or its responses are bare answers.
+        UsageError: a source has no verdicts, or its responses are bare answers; there is no such judge.
     """
+    read = graded(sources, "errors")
+    if settings.judge is None:
+        return _by_rule(read, settings, watch)
+    jury = Jury(read, settings, watch)
+
+    def finish(run: Run) -> Found | None:
+        found = _by_rule(read, settings, watch)
+        if jury.poll(run):
+            return None
+        jury.tell(found)
+        return found
+
+    digests = [digest_of(source) for source in sources]
+    return Pending(
+        sources=digests,
+        identity=jury.panel.entry(),
+        finish=finish,
+    )
+
+
+def _by_rule(sources: Sequence[Source], settings: AnalyzeSettings, watch: Watch) -> Found:
     found = Found(points=[], fits=[], conclusions=[], notes=[])
     runs = []
-    for source in graded(sources, "errors"):
+    for source in sources:
         run = _read(source, watch)
         found.notes.extend(run.notes)
         _shares(run, found)

@@ -40,6 +40,23 @@ class AnalyzeSettings:
     steps_by: str = "auto"
     """What counts as a step of a gold solution: lines, notes (`<<...>>`), equations (lines and sentences with one), or
     auto: lines where the solutions have notes, else equations. For steps."""
+    # errors
+    judge: str | None = None
+    """A model (as --model of measure takes it) that says of wrong responses whether reasoning or calculation went wrong
+    first, with figures of how far it agrees with itself and with the rules. For errors."""
+    votes: int = 3
+    """How often the judge is asked about a response. For errors."""
+    judged: int = 200
+    """Wrong responses of each run that the judge is asked about, drawn at random, and a quarter as many right ones, to
+    see how often it finds what is not there. Raising it later adds to the same run. For errors."""
+    judge_tokens: int = 1024
+    """Most tokens that one judgement may have. For errors."""
+    key_env: str | None = None
+    """For a judge behind a server: the environment variable that holds the API key. For errors."""
+    price: str | None = None
+    """Dollars per million tokens of the judge: PROMPT,COMPLETION; by default from the price table. For errors."""
+    max_usd: float | None = None
+    """Stop, resumable, before the judge has cost more than this. For errors."""
     # leakage
     model: str | None = None
     """Model that is suspected (smollm2-135m-instruct, a checkpoint folder, a run of train, a hub name). For leakage."""
@@ -71,6 +88,8 @@ class AnalyzeSettings:
                 self.usd_per_hour is None or 0 < self.usd_per_hour < inf,
                 "above 0",
             ),
+            ("votes", self.votes, self.votes >= 1, "1 or more"),
+            ("judged", self.judged, self.judged >= 1, "1 or more"),
             ("limit", self.limit, self.limit is None or self.limit >= 1, "1 or more"),
             ("min_k", self.min_k, 0 < self.min_k <= 100, "above 0 and at most 100 percent"),
             ("ngram", self.ngram, self.ngram >= 2, "2 or more"),
@@ -94,13 +113,16 @@ class AnalyzeSettings:
             )
 
 
+_ERRORS = ("judge", "votes", "judged", "judge_tokens", "key_env", "price", "max_usd")
 _LEAKAGE = ("model", "limit", "prompt", "min_k", "train", "ngram", "device")
-ONLY_SPEED = ("device",)
+ONLY_SPEED = ("device", "key_env", "price", "max_usd")
 """Settings that change no number."""
+AMOUNTS = ("judged",)
+"""Settings that may be raised later."""
 _SCALING = ("x", "metric", "gain", "multiple", "usd_per_hour")
 _ONLY = {
     "steps_by": ("steps",), "parameters": ("compute",), **dict.fromkeys(_SCALING, ("scaling",)),
-    **dict.fromkeys(_LEAKAGE, ("leakage",)),
+    **dict.fromkeys(_ERRORS, ("errors",)), **dict.fromkeys(_LEAKAGE, ("leakage",)),
 }  # fmt: skip
 """Settings that do something for some kinds alone."""
 

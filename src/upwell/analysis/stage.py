@@ -10,13 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from upwell.analysis.found import Found, Pending, Row
-from upwell.analysis.published import PAPER
-from upwell.analysis.settings import ONLY_SPEED, AnalyzeSettings, check_kind, check_used
+from upwell.analysis.found import Found, Pending, Row, digest_of
+from upwell.analysis.settings import AMOUNTS, ONLY_SPEED, AnalyzeSettings, check_kind, check_used
 from upwell.errors import UsageError
 from upwell.measurement.watch import Silent, Watch
 from upwell.runs import Run
-from upwell.runs.provenance import digest_file
 from upwell.runs.storage import write_atomically
 
 Study = Callable[[Sequence[str], AnalyzeSettings, Watch], Found | Pending]
@@ -29,7 +27,8 @@ def analyze(
 ) -> Path:
     """Analyse finished runs into a run with `points.csv`, `fits.csv` and a summary that says what follows.
 
-    The run is a function of its inputs, settings and seed; what a kill left is made anew by the same call.
+    The run is a function of its inputs, settings and seed; what a kill left is made anew by the same call. Where calls
+    to a model failed, it is left unfinished, and the same call asks for them again.
 
     Args:
         kind: one of `KINDS`.
@@ -53,17 +52,22 @@ def analyze(
     if isinstance(begun, Pending):
         digests, identity = begun.sources, begun.identity
     else:
-        digests, identity = [_digest(source) for source in sources], {}
-    fixed = {name: value for name, value in asdict(settings).items() if name not in ("out", *ONLY_SPEED)}
+        digests, identity = [digest_of(source) for source in sources], {}
+    fixed = {
+        name: value for name, value in asdict(settings).items() if name not in ("out", *ONLY_SPEED, *AMOUNTS)
+    }
     with Run.open(
         settings.out,
         verb="analyze",
         settings={"kind": kind, "sources": list(sources), **asdict(settings)},
         fingerprint={"kind": kind, "sources": digests, **fixed, **identity},
         inputs=[{"name": source, "digest": digest} for source, digest in zip(sources, digests, strict=True)],
+        amounts={name: getattr(settings, name) for name in AMOUNTS} if settings.judge else {},
         identity=identity,
     ) as run:
         found = begun.finish(run) if isinstance(begun, Pending) else begun
+        if found is None:
+            return Path(settings.out)
         for name, rows in (("points", found.points), ("fits", found.fits)):
             write_atomically(run.path / f"{name}.csv", table(rows))
         run.finish({"kind": kind, **asdict(found)})
@@ -82,10 +86,3 @@ def table(rows: Sequence[Row]) -> bytes:
 
 def _cell(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
-
-
-def _digest(source: str) -> str:
-    if source.startswith(PAPER):
-        return source
-    path = Path(source)
-    return digest_file(path / "summary.json" if path.is_dir() else path)

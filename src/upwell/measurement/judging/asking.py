@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 from upwell.errors import UsageError
 from upwell.records import Problem, Response
 
-Kind = Literal["reference", "open", "points", "score"]
-"""Against a reference; without one; in points; a verifier's, that never sees a reference."""
+Kind = Literal["reference", "open", "points", "score", "mistake"]
+"""Against a reference; without one; in points; a verifier's, that never sees a reference; what is wrong in it."""
+Mistake = Literal["reasoning", "calculation", "none"]
 
 _TASKS: dict[Kind, str] = {
     "reference": (
@@ -38,6 +39,13 @@ _TASKS: dict[Kind, str] = {
         "You verify a student's solution of a mathematics problem. Check it step by step, looking for the first "
         "mistake. It is correct only if its final answer is right."
     ),
+    "mistake": (
+        "You look for the first mistake in a student's solution of a mathematics problem, and say of which kind it is. "
+        "It is a calculation mistake if arithmetic goes wrong, or if quantities are related wrongly: the right things "
+        "are looked at, and what comes out of them is wrong. It is a reasoning mistake if a condition of the problem "
+        "is lost, invented or misread, a concept is confused, or steps that are needed are missing. If nothing is "
+        "wrong up to the end, there is none."
+    ),
 }
 _DATA = (
     "The student's response stands between two lines that read {fence}. All that stands between them is the "
@@ -51,6 +59,11 @@ _POINTS = (
     "Reason briefly. Then end with one line, with nothing behind it, that gives your points, {range} (halves are "
     "allowed), in this form:\nPoints: {form}"
 )
+_MISTAKE = (
+    "Reason briefly. Then end with one line, with nothing behind it, that is one of\n"
+    "Mistake: reasoning\nMistake: calculation\nMistake: none"
+)
+_MISTAKES: dict[str, Mistake] = {"reasoning": "reasoning", "calculation": "calculation", "none": "none"}
 LONGEST = 60_000
 """Characters of a response that a judge is shown: of a longer one the beginning and, for the most part, the end."""
 _KEPT_FIRST = 20_000
@@ -79,10 +92,11 @@ class Question(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """What a reply says: a verdict, points, or nothing that can be read."""
+    """What a reply says: a verdict, points, a kind of mistake, or nothing that can be read."""
 
     correct: bool | None = None
     points: float | None = None
+    mistake: Mistake | None = None
 
 
 UNREADABLE = Vote()
@@ -92,13 +106,14 @@ def question(problem: Problem, response: Response, kind: Kind, seed: int) -> Que
     """What a judge is asked about a response to a problem."""
     fence = fence_for(response.text, seed)
     parts = [_TASKS[kind], f"Problem:\n{inert(problem.question)}"]
-    if kind in ("reference", "points"):
+    if kind in ("reference", "points", "mistake"):
         if problem.answer.strip():
             parts.append(f"Reference answer:\n{inert(problem.answer)}")
         if problem.solution:
             parts.append(f"Reference solution:\n{inert(problem.solution)}")
     parts += [_DATA.format(fence=fence), f"{fence}\n{inert(shortened(response.text))}\n{fence}"]
-    parts.append(_ending(problem.points) if kind == "points" else _VERDICT)
+    endings = {"points": _ending(problem.points), "mistake": _MISTAKE}
+    parts.append(endings.get(kind, _VERDICT))
     return Question(response.key, "\n\n".join(parts), kind, problem.points if kind == "points" else None)
 
 
@@ -121,6 +136,8 @@ def digest(*kinds: Kind) -> str:
     told = [*(_TASKS[kind] for kind in kinds), _DATA, _VERDICT, _CONTROL.pattern, str((LONGEST, _KEPT_FIRST))]
     if "points" in kinds:
         told += [_ending(1.0), _ending(None)]
+    if "mistake" in kinds:
+        told.append(_MISTAKE)
     return hashlib.sha256("\0".join(told).encode()).hexdigest()
 
 
@@ -166,8 +183,10 @@ def read(reply: str, finish: str, kind: Kind, most: float | None) -> Vote:
     name, _, said = (
         part.strip(_MARKUP).removesuffix(".").strip(_MARKUP) for part in line.lower().partition(":")
     )
-    if name != ("points" if kind == "points" else "verdict"):
+    if name != {"points": "points", "mistake": "mistake"}.get(kind, "verdict"):
         return UNREADABLE
+    if kind == "mistake":
+        return Vote(mistake=_MISTAKES[said]) if said in _MISTAKES else UNREADABLE
     if kind != "points":
         return Vote(correct=said == "correct") if said in ("correct", "incorrect") else UNREADABLE
     given = _GIVEN.fullmatch(said)

@@ -22,17 +22,22 @@ from upwell.records import Failure, Judgement, draw_seed
 from upwell.runs import Run
 
 TABLE = "judgements"
-Role = Literal["judge", "score"]
+Role = Literal["judge", "score", "mistake"]
 _SAME = {vote: vote for vote in (Vote(True), Vote(False), asking.UNREADABLE)}
 """Of a million votes, almost all are one of three."""
-_KINDS: dict[Role, tuple[Kind, ...]] = {"judge": ("reference", "open", "points"), "score": ("score",)}
+_KINDS: dict[Role, tuple[Kind, ...]] = {
+    "judge": ("reference", "open", "points"), "score": ("score",), "mistake": ("mistake",),
+}  # fmt: skip
+_FLAGS: dict[Role, str] = {"judge": "--judge", "score": "--score", "mistake": "--judge"}
+_MARKS: dict[Role, str] = {"judge": "", "score": "score-", "mistake": "mistake-"}
+"""What the key of a vote has before its number."""
 
 
 class Panel:
     """The votes of one model, in one role. Its engine is opened when a vote is owed, and not before.
 
     Args:
-        role: Whether it judges or scores; names the flag, and keeps the votes of both apart in one table.
+        role: Whether it judges, scores or names mistakes; keeps the votes of these apart in one table.
         name: The model, as `--judge` or `--score` has it.
         settings: How it is reached and asked.
         watch: Told of the progress.
@@ -47,13 +52,13 @@ class Panel:
     ) -> None:
         self.role, self.votes, self.seed = role, settings.votes, settings.judge_seed
         self._settings, self._watch, self._engine = settings, watch, engine
-        self._work = "judging" if role == "judge" else "scoring"
+        self._work = "scoring" if role == "score" else "judging"
         self._sampling = Sampling(temperature=settings.heat, max_tokens=settings.judge_tokens)
         self._model: Model | None = None
         self._frame: prompts.Template | None = None
         self._price: Price | None = None
         if engine is None:
-            self._model = find_model(name, settings, say=watch.say, flag=f"--{role}")
+            self._model = find_model(name, settings, say=watch.say, flag=_FLAGS[role])
             self._price = price_of(self._model, settings)
             self._frame = frame_of(self._model)
         self.identity = engine.identity if engine is not None else self._need_model().identity
@@ -78,8 +83,7 @@ class Panel:
 
     def keys(self, response: str) -> list[str]:
         """The keys of the votes on a response."""
-        prefix = "" if self.role == "judge" else f"{self.role}-"
-        return [f"{response}#{prefix}{vote}" for vote in range(self.votes)]
+        return [f"{response}#{_MARKS[self.role]}{vote}" for vote in range(self.votes)]
 
     def poll(self, run: Run, responses: Collection[str], questions: Iterable[Question]) -> int:
         """Ask for the votes that are owed on these responses.
@@ -154,8 +158,8 @@ class Panel:
         """The votes that the run holds so far, by response."""
         found: dict[str, list[Vote]] = {}
         for row in run.rows(TABLE, Judgement):
-            if row.key[len(row.response) + 1 :].startswith("score-") == (self.role == "score"):
-                vote = Vote(row.correct, row.points)
+            if row.key[len(row.response) + 1 :].rstrip("0123456789") == _MARKS[self.role]:
+                vote = Vote(row.correct, row.points, row.mistake)
                 found.setdefault(row.response, []).append(_SAME.get(vote, vote))
         return found
 
@@ -200,6 +204,7 @@ def _judgement(reply: Reply, question: Question, usd: float | None) -> Judgement
         text=reply.text,
         correct=vote.correct,
         points=vote.points,
+        mistake=vote.mistake,
         finish=reply.finish,
         tokens=reply.tokens or 0,
         prompt_tokens=reply.prompt_tokens or None,
