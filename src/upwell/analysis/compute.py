@@ -132,7 +132,8 @@ def _frontier_in_words(points: list[Row], by: str, found: Found) -> None:
             continue
         rows.sort(key=lambda row: _number(row[by]))
         names = list(dict.fromkeys(str(row["run"]) for row in rows))
-        cost = f"{_number(rows[-1][by]):.3g} {'FLOPs' if by == 'flops' else 'tokens'}"
+        most = _number(rows[-1][by])
+        cost = f"{most / 1e9:,.3g} GFLOPs" if by == "flops" else f"{most:,.0f} tokens"
         found.conclusions.append(
             f"By sampling cost alone, the frontier of {selector} runs over {', '.join(names)}, up to "
             f"{100 * _number(rows[-1]['value']):.1f} % for {cost} a question; whether neighbours on it differ by more "

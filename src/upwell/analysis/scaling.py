@@ -181,8 +181,9 @@ def _describe(series: Series, chosen: _Chosen) -> str:
     best, flipped = chosen.best, series.metric == "error"
     first, last = series.points[0], series.points[-1]
     says = (
-        f"{series.name}: {series.metric} {_percent(first.value, flipped)} at {_count(first.x)} {series.unit} and "
-        f"{_percent(last.value, flipped)} at {_count(last.x)}; {best.form.name} ({best.form.formula}) "
+        f"{series.name}: {_spoken(series.metric)} {_percent(first.value, flipped)} at {_count(first.x)} "
+        f"{series.unit} and {_percent(last.value, flipped)} at {_count(last.x)}; {best.form.name} "
+        f"({best.form.formula}) "
     )
     others = [one.fit.form.name for one in chosen.close[1:]]
     if best.aicc is None:
@@ -253,7 +254,8 @@ def _predict(series: Series, chosen: _Chosen, settings: AnalyzeSettings, found: 
         between = sorted((_points(low, flipped), _points(high, flipped)))
         found.conclusions.append(
             f"{series.name}: at {_count(target)} {series.unit} ({settings.multiple:g} times the most seen) "
-            f"{series.metric} {_percent(value, flipped)} is predicted ({between[0]:.1f} to {between[1]:.1f} %)."
+            f"{_spoken(series.metric)} {_percent(value, flipped)} is predicted "
+            f"({between[0]:.1f} to {between[1]:.1f} %)."
         )
     _examples_needed(series, chosen, settings, limit, found)
 
@@ -290,6 +292,10 @@ def _points(share: float, flipped: bool) -> float:
 
 def _percent(share: float, flipped: bool) -> str:
     return f"{_points(share, flipped):.1f} %"
+
+
+def _spoken(metric: str) -> str:
+    return "PassRatio" if metric == "pass_ratio" else metric
 
 
 def _count(x: float) -> str:

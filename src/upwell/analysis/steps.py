@@ -258,7 +258,8 @@ def _continued(run: _Tried, table: tuple[Floats, Floats, Floats], drawn: Floats,
     with np.errstate(invalid="ignore", divide="ignore"):
         off = (drawn[:, long].sum(1) - np.sum(tried * again[:, None] ** kinds[long], 1)) / tried.sum(1)
     low, high = percentiles(off)
-    where = f"{kinds[long[0]]:.0f} to {kinds[long[-1]]:.0f} steps"
+    ends = dict.fromkeys((f"{kinds[long[0]]:.0f}", f"{kinds[long[-1]]:.0f}"))
+    where = f"{' to '.join(ends)} steps"
     found.fits.append({
         "run": run.source.name, "fit": "power on short problems", "parameter": "step accuracy", "value": step,
         **dict(zip(("low", "high"), percentiles(again), strict=True)),
@@ -384,6 +385,7 @@ def _compared(means: list[tuple[_Tried, Floats]], found: Found) -> None:
     if len(means) < 2:
         return
     (first, base), *others = means
+    told: list[str] = []
     for run, again in others:
         kinds = step_accuracy(*_table(run)) - step_accuracy(*_table(first))
         if run.keys != first.keys or np.isnan(again).any() or np.isnan(base).any():
@@ -399,7 +401,8 @@ def _compared(means: list[tuple[_Tried, Floats]], found: Found) -> None:
             "samples": int(run.n.sum() + first.n.sum()), "note": "paired by problem",
         }  # fmt: skip
         found.fits.append(row)
-        found.conclusions.append(
+        told.append(
             f"{run.source.name}: step accuracy differs by {100 * float(kinds):+.1f} points {_points(low, high)} from "
             f"that of {first.source.name}, on the same problems."
         )
+    found.conclusions[:0] = told  # what is asked first about several runs

@@ -137,12 +137,14 @@ def _colour(groups: Sequence[str], *, legend: bool = True) -> Any:
     )  # fmt: skip
 
 
-def _log_axis(title: str) -> Any:
+def _log_axis(title: str, at: list[float] | None = None) -> Any:
+    """A logarithmic axis; its labels stand at these values where they are given."""
     import altair as alt
 
+    where: dict[str, Any] = {"tickCount": 5} if at is None else {"values": at}
     return alt.X(
         "x:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=20),
-        axis=alt.Axis(format="~s", tickCount=5, domain=False, ticks=False, labelPadding=8, grid=False),
+        axis=alt.Axis(format="~s", domain=False, ticks=False, labelPadding=8, grid=False, **where),
     )  # fmt: skip
 
 
@@ -152,7 +154,7 @@ def _log_axis(title: str) -> Any:
 def _scaling(study: Study, rows: list[Row]) -> Figure:
     measured = [row for row in rows if row.get("what") == "measured"]
     groups, units = _groups(measured, "source"), {brief(row["unit"]) for row in measured}
-    metrics = sorted({brief(row["metric"]) for row in measured})
+    metrics = sorted({brief(row["metric"]).replace("pass_ratio", "PassRatio") for row in measured})
     forms = {str(row["source"]): str(row["form"]) for row in rows if row.get("form")}
     lines = "; ".join(f"{brief(source)}: {form}" for source, form in forms.items() if source in groups)
     return Figure(
@@ -327,7 +329,9 @@ def _draw_intervals(
         )
         layers.insert(0, zero.encode(x="value:Q"))
     height = max(120, 20 * len(order) * max(1, len(groups)))
-    return styled(alt.layer(*layers).properties(width=width - 150, height=min(height, 700)))
+    return styled(
+        alt.layer(*layers).properties(width=max(width - 150, 0.62 * width), height=min(height, 700))
+    )
 
 
 # -- selection and compute: curves by selector -------------------------------------------------------------------------
@@ -370,12 +374,14 @@ def _draw_curves(rows: list[Row], panel: str, group: str, x: str, named: str, wi
 
     groups, panels = _groups(rows, group), _groups(rows, panel)
     top = nice_top(_number(row.get("high")) for row in rows)
+    known = {number for row in rows if x == "k" and (number := _number(row.get(x))) is not None}
+    ks = sorted(known) or None
     drawn = []
     for number, name in enumerate(panels):
         values = _values([row for row in rows if str(row[panel]) == name], group, groups, x=x)
         title = named if number == len(panels) - 1 else ""
         base = alt.Chart(alt.Data(values=values)).encode(
-            x=_log_axis(title), color=_colour(groups, legend=number == 0)
+            x=_log_axis(title, ks), color=_colour(groups, legend=number == 0)
         )
         y, low = share_axis(alt.Y, "value:Q", top), share_axis(alt.Y, "low:Q", top)
         layers = [
