@@ -178,7 +178,7 @@ def _pictures(at: Folders, arm: str, path: Path) -> str:
 def _said(at: Folders) -> str:
     told = []
     for run in [*sorted((at / "analyses").glob("*")), at / "leakage"]:
-        if (run / "summary.json").exists():
+        if (run / "summary.json").exists() and not run.name.endswith("-compute"):  # the arm's own page has it
             lines = json.loads((run / "summary.json").read_text())["conclusions"]
             told.append(f"**{run.name}**\n\n" + "\n".join(f"- {line}" for line in lines))
     return "\n\n".join(told)
