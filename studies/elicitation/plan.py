@@ -71,7 +71,7 @@ FORMS = {
     "reduced": Form(
         name="reduced", rungs="60,120,240", limit=24, samples=16, max_tokens=320,
         own_questions=80, own_steps=2, own_trials=8, own_tokens=192, own_rungs="allx2^0..0",
-        leakage_limit=60, corpus=12_000, lessons="50,200,800,3200", exam=100, exam_samples=64,
+        leakage_limit=100, corpus=12_000, lessons="50,200,800,3200", exam=100, exam_samples=64,
         minutes={"set": 1, "real": 27, "sampled": 12, "own-trained": 2, "gold-trained": 2, "own-measured": 3,
                  "gold-measured": 3, "leakage": 4, "pretrained": 8, "control": 5},
     ),
