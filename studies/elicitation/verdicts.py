@@ -115,7 +115,7 @@ def of_matched(own: Path, gold: Path) -> Verdict:
 def of_leakage(run: Path) -> Verdict:
     """Whether the measured set was seen in training."""
     told = msgspec.json.decode((run / "summary.json").read_bytes())["conclusions"]
-    flagged = any("flagged" in line and "not flagged" not in line for line in told)
+    flagged = any("FLAGGED" in line for line in told)
     verdict = FAILS if flagged else HOLDS
     claim = "The measured set shows no sign of having been trained on, beyond what its train split shows"
     return Verdict(claim, "Table 6; reviewer 3", "real", verdict, " ".join(told[:1]))

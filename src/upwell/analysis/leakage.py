@@ -20,6 +20,7 @@ from upwell.analysis.bootstrap import (
 from upwell.analysis.found import Found, Pending, Row
 from upwell.analysis.ngrams import grams, shared, trained_on
 from upwell.analysis.settings import AnalyzeSettings
+from upwell.analysis.splits import lower, of_one_making
 from upwell.analysis.texts import CHANGED, ORIGINAL, ROLES, Texts, drafted, twins
 from upwell.engines.checkpoints import DEFAULT_MODEL
 from upwell.engines.opening import find_model
@@ -33,8 +34,8 @@ from upwell.runs import Run
 
 TABLE = "losses"
 PARTS = ("question", "solution")
-_ONE_SIDED = 0.0125
-"""Chance of a false alarm in each of the two parts, 2.5 % in both."""
+_ONE_SIDED = 0.025
+"""Chance of a false alarm, over all that is looked at together."""
 _AT_ONCE = 64
 """Texts between two writes."""
 
@@ -242,7 +243,15 @@ def _gaps(texts: Sequence[Texts], losses: dict[str, Loss], settings: AnalyzeSett
     if len(texts) == 1:
         found.conclusions.append(_alone(suspected.name, drawn))
     for other in texts[1:]:
-        _against(suspected.name, other.name, drawn, found)
+        evidence = _beyond(suspected.name, other.name, drawn)
+        if of_one_making(suspected.name, other.name):
+            for part in PARTS:
+                ours, theirs = (_sums(one, losses, part)[1][:2] for one in (suspected, other))
+                if ours.shape[1] and theirs.shape[1]:
+                    seed = _seed(settings, f"{suspected.name}/{other.name}/{part}")
+                    told = lower(ours, theirs, settings.bootstrap, seed)
+                    evidence |= {(part, measure): value for measure, value in told.items()}
+        _against(suspected.name, other.name, evidence, found)
 
 
 def _loss_gap(sums: Floats, count: int) -> Floats:
@@ -266,41 +275,55 @@ def _alone(name: str, drawn: dict[tuple[str, str, str], tuple[float, Floats]]) -
     )
 
 
-def _against(
-    suspected: str, other: str, drawn: dict[tuple[str, str, str], tuple[float, Floats]], found: Found
-) -> None:
+_Evidence = dict[tuple[str, str], tuple[float, Floats]]
+"""By part and measure: a value that is above 0 where the suspected set was seen, and its resamples."""
+
+
+def _beyond(suspected: str, other: str, drawn: dict[tuple[str, str, str], tuple[float, Floats]]) -> _Evidence:
+    """The suspected set's gaps less the other's."""
+    return {
+        (part, f"{measure} gap"): (
+            value - drawn[other, part, measure][0],
+            draws - drawn[other, part, measure][1],
+        )
+        for (name, part, measure), (value, draws) in drawn.items()
+        if name == suspected and (other, part, measure) in drawn
+    }
+
+
+def _against(suspected: str, other: str, evidence: _Evidence, found: Found) -> None:
+    """What the evidence says: a flag where the chance of any of it is small enough."""
+    counts = [key for key in evidence if not key[1].startswith("Min-K%")]
     flagged, told = [], []
-    for (name, part, measure), (value, draws) in drawn.items():
-        if name != suspected or (other, part, measure) not in drawn:
-            continue
-        control, control_draws = drawn[other, part, measure]
-        apart, spread = value - control, draws - control_draws
-        low, high = percentiles(spread)
-        chance = (1 + float(np.count_nonzero(~(spread > 0)))) / (1 + len(spread))
+    for (part, measure), (value, draws) in evidence.items():
+        low, high = percentiles(draws)
+        chance = (1 + float(np.count_nonzero(~(draws > 0)))) / (1 + len(draws))
         found.fits.append(
             {
-                "set": f"{suspected} against {other}", "part": part, "measure": f"{measure} gap", "value": apart,
+                "set": f"{suspected} against {other}", "part": part, "measure": measure, "value": value,
                 "low": low, "high": high, "problems": None, "note": f"chance of 0 or less {chance:.3f}",
             }
         )  # fmt: skip
-        if measure == "loss":
-            told.append(f"{part} {apart:+.3f} nats a token ({_limits(spread)})")
-            if chance <= _ONE_SIDED:
-                flagged.append(part)
+        if (part, measure) not in counts:
+            continue
+        share = "tenth" in measure
+        spoken = f"{100 * value:+.0f} points" if share else f"{value:+.3f} nats a token"
+        told.append(f"{part}, {measure}: {spoken} ({_limits(draws, 100 if share else 1)})")
+        if chance <= max(_ONE_SIDED / len(counts), 1 / (1 + len(draws))):
+            flagged.append(f"{part} ({measure})")
     reading = (
-        f"FLAGGED: the {' and the '.join(flagged)} of {suspected} are remembered with their very numbers, more than "
-        f"those of {other}"
+        f"FLAGGED: {suspected} is better known than {other}: {', '.join(flagged)}"
         if flagged
         else f"not flagged: nothing says that {suspected} was seen more than {other}"
     )
-    found.conclusions.append(
-        f"{suspected} against {other}: {reading}. Gap beyond the other's: {'; '.join(told)}."
-    )
+    found.conclusions.append(f"{suspected} against {other}: {reading}. {'; '.join(told)}.")
 
 
-def _limits(draws: Floats) -> str:
+def _limits(draws: Floats, times: int = 1) -> str:
     low, high = percentiles(draws)
-    return "no interval" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+    if low is None or high is None:
+        return "no interval"
+    return f"{low:+.3f} to {high:+.3f}" if times == 1 else f"{times * low:+.0f} to {times * high:+.0f}"
 
 
 def _distances(

@@ -124,12 +124,15 @@ def _said(row: Row) -> str:
     return f"{percent(_number(row['value']))} ({interval(_number(row.get('low')), _number(row.get('high')))})"
 
 
-def _colour(groups: Sequence[str], *, legend: bool = True) -> Any:
+def _colour(groups: Sequence[str], width: int, *, legend: bool = True) -> Any:
     import altair as alt
 
     names = [brief(group, 40) for group in groups]
+    # A row that is wider than the figure would make the figure smaller.
+    row = sum(30 + 6.5 * len(name) for name in names)
     shown = alt.Legend(
-        title=None, orient="top", symbolType="circle", symbolOpacity=1, labelFontSize=12, labelLimit=300
+        title=None, orient="top", symbolType="circle", symbolOpacity=1, labelFontSize=12, labelLimit=300,
+        columns=0 if row <= width else max(1, int(len(names) * width / row)),
     )  # fmt: skip
     return alt.Color(
         "group:N", sort=names, legend=shown if legend and len(names) > 1 else None,
@@ -179,7 +182,7 @@ def _draw_scaling(rows: list[Row], groups: list[str], width: int, unit: str) -> 
         return _values([row for row in rows if row.get("what") in kinds], "source", groups, x="x")
 
     top = nice_top(row["high"] for row in of("measured", "fitted", "predicted"))
-    colour, x = _colour(groups), _log_axis(unit)
+    colour, x = _colour(groups, width), _log_axis(unit)
     y = share_axis(alt.Y, "value:Q", top)
     low = share_axis(alt.Y, "low:Q", top)
     band = alt.Chart(alt.Data(values=of("fitted", "predicted"))).encode(x=x, y=low, y2="high:Q", color=colour)
@@ -235,7 +238,7 @@ def _draw_steps(rows: list[Row], groups: list[str], width: int) -> Any:
         axis=alt.Axis(labelAngle=0, domain=False, ticks=False, labelPadding=8),
     )  # fmt: skip
     apart = alt.XOffset("group:N", sort=names)
-    base = alt.Chart(alt.Data(values=values)).encode(x=x, xOffset=apart, color=_colour(groups))
+    base = alt.Chart(alt.Data(values=values)).encode(x=x, xOffset=apart, color=_colour(groups, width))
     low, y = share_axis(alt.Y, "low:Q", top), share_axis(alt.Y, "value:Q", top)
     layers = [
         base.mark_rule(strokeWidth=2, opacity=0.55, aria=False).encode(y=low, y2="high:Q"),
@@ -243,7 +246,7 @@ def _draw_steps(rows: list[Row], groups: list[str], width: int) -> Any:
     ]
     if curve:
         line = alt.Chart(alt.Data(values=curve)).mark_line(strokeWidth=1.5, opacity=0.8, aria=False)
-        layers.insert(0, line.encode(x=x, xOffset=apart, y=y, color=_colour(groups)))
+        layers.insert(0, line.encode(x=x, xOffset=apart, y=y, color=_colour(groups, width)))
     return styled(alt.layer(*layers).properties(width=width - 70, height=300))
 
 
@@ -266,13 +269,17 @@ def _errors(study: Study, rows: list[Row]) -> Figure:
     )
 
 
+_BEYOND = {"loss gap": "gap beyond", "loss below the other's": "loss below", "D1": "", "D2": ""}
+"""What of the evidence is in nats a token, and how the figure calls it."""
+
+
 def _leakage(study: Study, rows: list[Row]) -> Figure:
     kept = [row for row in rows if str(row["measure"]).startswith("loss")]
     lines: list[Row] = [{**row, "what": f"{row['part']}, {row['measure']}"} for row in kept]
     apart: list[Row] = [
-        {**row, "what": f"{row['part']}, beyond"}
+        {**row, "what": f"{row['part']}, {_BEYOND.get(str(row['measure']), '')}"}
         for row in study.fits
-        if str(row["measure"]) in ("loss gap", "D1", "D2") and row.get("value") is not None
+        if str(row["measure"]) in _BEYOND and row.get("value") is not None
     ]
     for row in apart:
         if row["measure"] in ("D1", "D2"):
@@ -284,7 +291,8 @@ def _leakage(study: Study, rows: list[Row]) -> Figure:
         title=_TITLES["leakage"],
         caption=(
             f"Nats per token, with {_INTERVALS}. A loss gap is what other numbers cost; what one set's gap has beyond "
-            "another's is the evidence: right of 0, with all of its interval, it was seen." + _measured(kept)
+            "another's, or its loss below another split's, is the evidence: right of 0, with all of its interval, it "
+            "was seen." + _measured(kept)
         ),
         alt="Losses with intervals. " + _spoken(study),
         rows=[*rows, *study.fits],
@@ -311,7 +319,7 @@ def _draw_intervals(
         axis=alt.Axis(domain=False, ticks=False, labelPadding=10, labelLimit=220, grid=False),
     )  # fmt: skip
     base = alt.Chart(alt.Data(values=values)).encode(
-        y=y, yOffset=alt.YOffset("group:N", sort=names), color=_colour(groups)
+        y=y, yOffset=alt.YOffset("group:N", sort=names), color=_colour(groups, width)
     )
     if share:
         top = nice_top(value["high"] for value in values)
@@ -381,7 +389,7 @@ def _draw_curves(rows: list[Row], panel: str, group: str, x: str, named: str, wi
         values = _values([row for row in rows if str(row[panel]) == name], group, groups, x=x)
         title = named if number == len(panels) - 1 else ""
         base = alt.Chart(alt.Data(values=values)).encode(
-            x=_log_axis(title, ks), color=_colour(groups, legend=number == 0)
+            x=_log_axis(title, ks), color=_colour(groups, width, legend=number == 0)
         )
         y, low = share_axis(alt.Y, "value:Q", top), share_axis(alt.Y, "low:Q", top)
         layers = [
