@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 import shutil
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -70,18 +71,17 @@ def _opening(form: Form, at: Folders, real: verdicts.Arm, log: Sequence[dict[str
         if at.real_ladder is None
         else f" The real arm is a ladder that was there already (`{at.real_ladder}`)."
     )
-    return f"""# Is the mathematics there already?
-
-<!-- Written by studies/elicitation/run.py: change that, not this page. -->
-
-Xwin-Math ([arXiv 2403.04706](https://arxiv.org/abs/2403.04706)) argues that a base model has most of the mathematics
-already, that fine-tuning makes it come reliably, and that made data serve as well as people's. This is that argument
-on {form.model}, with {SET}: {problems["problems"]} test problems, {settings["samples"]} responses each at temperature
-{settings["temperature"]:g}, at most {settings["max_tokens"]} tokens; form `{form.name}`, {len(form.seeds)} training
-{"seed" if len(form.seeds) == 1 else "seeds"}, {form.epochs} {"epoch" if form.epochs == 1 else "epochs"} a
-rung.{given} All intervals are 95 %, over problems; differences are paired by problem.
-
-{_PUBLISHED}"""
+    seeds, epochs = len(form.seeds), form.epochs
+    about = _filled(f"""Xwin-Math ([arXiv 2403.04706](https://arxiv.org/abs/2403.04706)) argues that a base
+        model has most of the mathematics already, that fine-tuning makes it come reliably, and that made
+        data serve as well as people's. This is that argument on {form.model}, with {SET}:
+        {problems["problems"]} test problems, {settings["samples"]} responses each at temperature
+        {settings["temperature"]:g}, at most {settings["max_tokens"]} tokens; form `{form.name}`, {seeds}
+        training {"seed" if seeds == 1 else "seeds"}, {epochs} {"epoch" if epochs == 1 else "epochs"} a
+        rung.{given} All intervals are 95 %, over problems; differences are paired by problem.""")
+    head = "# Is the mathematics there already?"
+    made = "<!-- Written by studies/elicitation/run.py: change that, not this page. -->"
+    return f"{head}\n\n{made}\n\n{about}\n\n{_filled(_PUBLISHED)}"
 
 
 def _verdicts(found: Iterable[verdicts.Verdict]) -> str:
@@ -91,7 +91,7 @@ interval lies on the other, or where all of it is below {100 * verdicts.MARGIN:g
 are alike holds where the whole interval is within {100 * verdicts.MARGIN:g} points ({100 * verdicts.FLAT:g}
 for coverage), and fails where it excludes zero and is not. Forms of the step curve are told apart by 4 of
 AIC. Everything else cannot be told at this size."""
-    return rule + "\n\n" + _table(["claim", "in the paper", "arm", "verdict", "figures"], rows)
+    return _filled(rule) + "\n\n" + _table(["claim", "in the paper", "arm", "verdict", "figures"], rows)
 
 
 def _about_real(form: Form, at: Folders, real: verdicts.Arm) -> str:
@@ -126,13 +126,18 @@ def _about_own(form: Form, at: Folders, own: Sequence[Path], gold: Sequence[Path
     examples = at / "own/set/examples.jsonl"
     kept = examples.read_bytes().count(b"\n") if examples.exists() else 0
     which = "" if form.own_steps is None else f" of at most {form.own_steps} steps"
-    lead = f"""The model was asked {len(asked):,} train questions{which} ({changed:,} of them with other numbers, whose
-answers the worked solution proves), at most {form.own_trials} times each, and the first right response to each was
-kept: {kept:,} after decontamination. `gold` is the same questions with people's solutions. This is self-generated data,
-not the paper's, which GPT-4 wrote: Table 1 is not tested by it. No teacher of this size writes new questions: of 50
-tries by the model itself none was accepted.
-
-"""
+    epochs, batch = form.own_epochs or form.epochs, form.own_batch_size or form.batch_size
+    lead = (
+        _filled(f"""The model was asked {len(asked):,} train questions{which} ({changed:,} of them with
+            other numbers, whose answers the worked solution proves), at most {form.own_trials} times each,
+            and the first right response to each was kept: {kept:,} after decontamination. `gold` is the
+            same questions with people's solutions, trained alike ({epochs} {
+            "epoch" if epochs == 1 else "epochs"
+        }, {batch} packed {"row" if batch == 1 else "rows"} a step). This is self-generated data,
+            not the paper's, which GPT-4 wrote: Table 1 is not tested by it. Questions that a
+            teacher writes anew are left out: that takes a stronger model than {form.model}.""")
+        + "\n\n"
+    )
     if not own:
         return lead + "With none there is nothing to train on."
     rows = []
@@ -156,13 +161,12 @@ def _other_sets(form: Form, at: Folders) -> list[str]:
 
 
 def _about_control(form: Form, control: verdicts.Arm) -> str:
-    return f"""A LLaMA of {form.layers} layers and {form.width} dimensions was trained here from random weights on
-{form.corpus:,} word problems made by a program, over {form.corpus_epochs} epochs. In them every step of arithmetic is
-wrong with the chance {world.NOISE:g}, so the right way of working is in the model and does not come reliably. It never
-saw any of the templates (a third of all) that it is measured on. Then a ladder of lessons without mistakes.
-
-{_ladder_table(control.measured)}
-"""
+    about = _filled(f"""A LLaMA of {form.layers} layers and {form.width} dimensions was trained here from
+        random weights on {form.corpus:,} word problems made by a program, over {form.corpus_epochs} epochs.
+        In them every step of arithmetic is wrong with the chance {world.NOISE:g}, so the right way of
+        working is in the model and does not come reliably. It never saw any of the templates (a third of
+        all) that it is measured on. Then a ladder of lessons without mistakes.""")
+    return f"{about}\n\n{_ladder_table(control.measured)}\n"
 
 
 def _pictures(at: Folders, arm: str, path: Path) -> str:
@@ -215,6 +219,11 @@ def _ran(form: Form, at: Folders, log: Sequence[dict[str, Any]]) -> str:
 
 def _short(command: Sequence[str], at: Folders) -> list[str]:
     return [word.replace(str(Path.cwd()) + os.sep, "") for word in command]
+
+
+def _filled(text: str) -> str:
+    """A paragraph in lines of equal length."""
+    return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(found: verdicts.Fit | None) -> str:

@@ -45,6 +45,9 @@ class Form:
     own_trials: int = 16
     own_tokens: int = 512
     own_rungs: str = ""
+    own_epochs: int | None = None
+    own_batch_size: int | None = None
+    """Where there are too few own answers for the epochs and the batch of the real arm to make a step."""
     other_sets: tuple[str, ...] = ()
     leakage_limit: int | None = None
     corpus: int = 0
@@ -71,6 +74,7 @@ FORMS = {
     "reduced": Form(
         name="reduced", rungs="60,120,240", limit=24, samples=16, max_tokens=320,
         own_questions=80, own_steps=2, own_trials=8, own_tokens=192, own_rungs="allx2^0..0",
+        own_epochs=3, own_batch_size=1,
         leakage_limit=100, corpus=12_000, lessons="50,200,800,3200", exam=100, exam_samples=64,
         minutes={"set": 1, "real": 27, "sampled": 12, "own-trained": 2, "gold-trained": 2, "own-measured": 3,
                  "gold-measured": 3, "leakage": 4, "pretrained": 8, "control": 5},
@@ -128,9 +132,11 @@ def _measuring(form: Form) -> tuple[Any, ...]:
     return (*limit, "--samples", form.samples, "--max-tokens", form.max_tokens)
 
 
-def _training(form: Form) -> tuple[Any, ...]:
-    return ("--recipe", form.recipe, "--base", form.model, "--epochs", form.epochs,
-            "--batch-size", form.batch_size, "--preflight", form.preflight, "--ladder", *_seeds(form))  # fmt: skip
+def _training(form: Form, *, own: bool = False) -> tuple[Any, ...]:
+    epochs = (own and form.own_epochs) or form.epochs
+    batch = (own and form.own_batch_size) or form.batch_size
+    return ("--recipe", form.recipe, "--base", form.model, "--epochs", epochs, "--batch-size", batch,
+            "--preflight", form.preflight, "--ladder", *_seeds(form))  # fmt: skip
 
 
 def _seeds(form: Form) -> list[Any]:
@@ -174,7 +180,9 @@ def _own(form: Form, at: Folders) -> Iterator[Step]:
                    "curate", at / "own/gold.jsonl", *_curating(form, form.own_rungs))  # fmt: skip
     for arm, rows in (("own", at / "own/set"), ("gold", at / "own/gold-set")):
         trained = at / f"own/{arm}-trained"
-        yield _command(f"{arm}-trained", f"the {arm} rungs trained", trained, "train", rows, *_training(form))
+        yield _command(
+            f"{arm}-trained", f"the {arm} rungs trained", trained, "train", rows, *_training(form, own=True)
+        )
         for rung in rungs(trained):
             out = at / f"own/{arm}-measured/{rung.name}"
             yield _command(f"{arm}-measured", f"{arm} rung {rung.name} measured", out,
