@@ -76,8 +76,8 @@ FORMS = {
         own_questions=80, own_steps=2, own_trials=8, own_tokens=192, own_rungs="allx2^0..0",
         own_epochs=3, own_batch_size=1,
         leakage_limit=100, corpus=12_000, lessons="50,200,800,3200", exam=100, exam_samples=64,
-        minutes={"set": 1, "real": 27, "sampled": 12, "own-trained": 2, "gold-trained": 2, "own-measured": 3,
-                 "gold-measured": 3, "leakage": 4, "pretrained": 8, "control": 5},
+        minutes={"set": 1, "real": 27, "sampled": 14, "own-trained": 2, "gold-trained": 2, "own-measured": 4,
+                 "gold-measured": 4, "leakage": 4, "pretrained": 8, "control": 4},
     ),
     "toy": Form(
         name="toy", rungs="4,8", train_limit=12, preflight="no-overfit", limit=3, samples=2, max_tokens=8,

@@ -99,7 +99,7 @@ def on_arm(arm: Arm) -> list[Verdict]:
         verdict = changed(line.difference.low, line.difference.high) if rule is None else alike(
             line.difference.low, line.difference.high, rule)  # fmt: skip
         found.append(Verdict(claim, "Figure 3", arm.name, verdict, spoken(line)))
-    return [*found, _log_linear(arm), *_steps(arm, top), _calculation(arm, top)]
+    return [*found, *_sound(arm, base, top), _log_linear(arm), *_steps(arm, top), _calculation(arm, top)]
 
 
 def of_matched(own: Path, gold: Path) -> Verdict:
@@ -135,6 +135,17 @@ def _capable(arm: Arm, base: Path) -> Verdict:
     return Verdict(claim, "section 2; reviewer 1", arm.name, verdict, figures)
 
 
+def _sound(arm: Arm, base: Path, top: Path) -> list[Verdict]:
+    """Coverage by responses without a wrong equation; the runs' own intervals, as pairs are not kept of it."""
+    before, after = metric(base, "sound_pass@k"), metric(top, "sound_pass@k")
+    if before is None or after is None:
+        return []
+    apart = before["high"] < after["low"] or after["high"] < before["low"]
+    claim = "The same of coverage by responses without a wrong equation"
+    figures = f"{interval(before)} to {interval(after)}"
+    return [Verdict(claim, "Figure 3; reviewer 1", arm.name, FAILS if apart else UNTOLD, figures)]
+
+
 def _log_linear(arm: Arm) -> Verdict:
     claim = "Accuracy grows with the logarithm of the data, without saturation"
     fits = arm.analysis("scaling")["fits"]
@@ -153,7 +164,7 @@ def _log_linear(arm: Arm) -> Verdict:
 
 def _steps(arm: Arm, top: Path) -> list[Verdict]:
     fits = arm.analysis("steps")["fits"]
-    name = f"{top.parent.name}/sampled"
+    name = top.parent.name
     rise = [f for f in fits if f["run"] == name and f["parameter"].startswith("step accuracy, above")]
     claim = "Step accuracy rises with data"
     found = []
@@ -182,7 +193,7 @@ def _steps(arm: Arm, top: Path) -> list[Verdict]:
 def _calculation(arm: Arm, top: Path) -> Verdict:
     claim = "The share of calculation errors among the wrong responses falls"
     fits = arm.analysis("errors")["fits"]
-    name = f"{top.parent.name}/sampled"
+    name = top.parent.name
     move = [f for f in fits if f["run"] == name and f["class"] == "arithmetic"]
     if not move or move[-1]["low"] is None:
         return Verdict(claim, "Figure 5", arm.name, UNTOLD, "too few wrong responses")
