@@ -113,8 +113,8 @@ def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
     Parameters
     ----------
     key
-        Key of a problem, as in a run's problems.jsonl, such as gsm8k/test/1f2e3d4c5b6a7980; or the name of a
-        set, for its first problem.
+        Key of a problem of a known set, such as gsm8k/test/1f2e3d4c5b6a7980; or the name of a set, for its
+        first problem. For a file of yours: the prompt's name and text are in a run's manifest.json.
     prompt
         Prompt template by name; auto is the model's own chat template, or `plain` where it has none.
     model

@@ -75,9 +75,7 @@ def lead(runs: Sequence[RunView]) -> list[str]:
         )
         solved, ratio = run.share("pass@k", tries), run.share("pass_ratio")
         if solved is not None and ratio is not None and solved - ratio >= _NOTABLE:
-            said.append(
-                "The gap is a matter of reliability: what it can do at least once, it does not do every time."
-            )
+            said.append("What it does at least once, it does not do every time.")
     vote = run.share("maj@k", tries)
     if tries > 1 and vote is not None:
         said.append(f"The most frequent of {tries} answers is right for {percent(vote)} of problems.")
@@ -86,9 +84,24 @@ def lead(runs: Sequence[RunView]) -> list[str]:
         adjusted = run.share("adjusted_pass@k", tries)
         rest = f"; with that discounted, {percent(adjusted)} remain" if adjusted is not None else ""
         said.append(f"Answers given to other problems would solve {percent(chance)} by luck{rest}.")
+    said += _luck(run, tries)
     cut = run.share("truncated")
     if cut is not None and cut >= _NOTABLE:
         said.append(f"{percent(cut)} of responses were cut at the token limit, which lowers every number.")
+    return said
+
+
+def _luck(run: RunView, tries: int) -> list[str]:
+    """How far guessing gets, and what stands without responses that compute wrongly, where that is worth a word."""
+    said = []
+    guess, sound = run.share("guess_pass@k", tries), run.share("sound_pass@k", tries)
+    solved = run.share("pass@k", tries)
+    if tries > 1 and guess is not None and guess >= _NOTABLE:
+        said.append(f"Random operations on the questions' own numbers would solve {percent(guess)}.")
+    if sound is not None and solved is not None and solved - sound >= _NOTABLE:
+        said.append(
+            f"Counting only responses without a wrong equation, {percent(sound)} are solved at least once."
+        )
     return said
 
 
