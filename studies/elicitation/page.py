@@ -16,7 +16,7 @@ from typing import Any
 
 import verdicts
 import world
-from plan import SET, Folders, Form, rungs, settings_of
+from plan import SET, Folders, Form, rows_in, rungs, settings_of
 from upwell import __version__
 from upwell.runs.storage import write_atomically
 
@@ -123,8 +123,7 @@ def _rung(run: Path) -> str:
 def _about_own(form: Form, at: Folders, own: Sequence[Path], gold: Sequence[Path]) -> str:
     asked = [json.loads(line) for line in (at / "own/questions.jsonl").read_text().splitlines()]
     changed = sum("~numbers-" in row["id"] for row in asked)
-    examples = at / "own/set/examples.jsonl"
-    kept = examples.read_bytes().count(b"\n") if examples.exists() else 0
+    kept = rows_in(at / "own/set/examples.jsonl")
     which = "" if form.own_steps is None else f" of at most {form.own_steps} steps"
     epochs, batch = form.own_epochs or form.epochs, form.own_batch_size or form.batch_size
     lead = (

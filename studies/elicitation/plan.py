@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 import world
+from upwell.analysis import KINDS
 from upwell.analysis.stepping import lines
 from upwell.measurement.perturbation import perturbed
 from upwell.problems import load
@@ -170,7 +171,7 @@ def _own(form: Form, at: Folders) -> Iterator[Step]:
                    "--max-trials", form.own_trials, "--seeds", at / "own/questions.jsonl",
                    "--teacher", form.model, "--prompt", "chat", "--temperature", "0.7", "--top-p", "1",
                    "--max-tokens", form.own_tokens)  # fmt: skip
-    if (at / "own/sampled/summary.json").exists() and not answered(at):
+    if (at / "own/sampled/summary.json").exists() and not rows_in(at / "own/sampled/drafts.jsonl"):
         return
     yield _command("own-set", "these, decontaminated, in rungs", at / "own/set",
                    "curate", at / "own/sampled", *_curating(form, form.own_rungs))  # fmt: skip
@@ -189,10 +190,9 @@ def _own(form: Form, at: Folders) -> Iterator[Step]:
                            "measure", "--model", rung, "--problems", SET, *_measuring(form))  # fmt: skip
 
 
-def answered(at: Folders) -> int:
-    """Questions that the model answered right, so far."""
-    drafts = at / "own/sampled/drafts.jsonl"
-    return drafts.read_bytes().count(b"\n") if drafts.exists() else 0
+def rows_in(table: Path) -> int:
+    """Rows of a table of a run, 0 where there is none."""
+    return table.read_bytes().count(b"\n") if table.exists() else 0
 
 
 def rungs(trained: Path) -> list[Path]:
@@ -289,17 +289,14 @@ def _analyses(form: Form, at: Folders) -> Iterator[Step]:
         yield _command("leakage", "whether the measured set was seen", at / "leakage", "analyze", "leakage",
                        f"{SET}/test", f"{SET}/train", *limit, "--model", model)  # fmt: skip
     for arm, ladder in (("real", at.real), ("control", at / "control/ladder")):
-        for kind in ("scaling", "steps", "errors", "selection", "compute"):
+        runs = {kind: at / f"analyses/{arm}-{kind}" for kind in KINDS if kind != "leakage"}
+        for kind, out in runs.items():
             metric = ("--metric", "pass_ratio") if kind == "scaling" else ()
-            yield _command(f"{arm}-{kind}", f"{kind} of the {arm} arm", at / f"analyses/{arm}-{kind}",
-                           "analyze", kind, ladder, *metric)  # fmt: skip
-        runs = [
-            at / f"analyses/{arm}-{kind}" for kind in ("scaling", "steps", "errors", "selection", "compute")
-        ]
+            yield _command(f"{arm}-{kind}", f"{kind} of the {arm} arm", out, "analyze", kind, ladder, *metric)
         extra = [at / "leakage"] if arm == "real" else []
         page = at / f"pages/{arm}.html"
         yield Step(f"{arm}-page", f"one page on the {arm} arm", page,
-                   ("report", *(str(run) for run in (ladder, *runs, *extra)), "--out", str(page)))  # fmt: skip
+                   ("report", *(str(run) for run in (ladder, *runs.values(), *extra)), "--out", str(page)))  # fmt: skip
 
 
 def settings_of(run: Path) -> dict[str, Any]:

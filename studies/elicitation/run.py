@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import page
 import plan
+import world
+from upwell.runs.storage import write_atomically
 
 UPWELL = [sys.executable, "-m", "upwell"]
 
@@ -121,14 +123,11 @@ class Log:
         told = json.dumps(dataclasses.asdict(form) | {"minutes": {}}, indent=1)
         if begun.exists() and json.loads(begun.read_text()) != json.loads(told):
             raise SystemExit(f"{path.parent} holds the study in another form: take another --out")
-        half = begun.with_suffix(".half")
-        half.write_text(told + "\n")
-        half.replace(begun)
+        write_atomically(begun, f"{told}\n".encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every session in order; a last line that a kill cut off is no row."""
-        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """Every session in order."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
     def finished(self, step: plan.Step) -> bool:
         """Whether the step ended well, by the same command, and what it left is there."""
@@ -153,10 +152,7 @@ class Log:
             "step": step.name, "out": str(step.out), "command": list(step.command), "started": started,
             "seconds": round(time.monotonic() - began, 1), "code": code,
         }  # fmt: skip
-        whole = "".join(json.dumps(r) + "\n" for r in self.rows()) + json.dumps(row) + "\n"
-        half = self.path.with_suffix(".half")
-        half.write_text(whole)
-        half.replace(self.path)
+        world.write(self.path, [*self.rows(), row])
         return code
 
 

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from upwell.runs.storage import write_atomically
+
 NOISE = 0.4
 """Share of the steps in the corpus whose result is wrong. What follows goes on from the wrong result."""
 MOST_EVENTS = 5
@@ -97,9 +99,7 @@ def _mistaken(draw: random.Random, right: int) -> int:
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """A JSONL file, there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    half.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    half.replace(path)
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def newborn(folder: Path, corpus: Path, *, width: int, layers: int, seed: int = 0) -> None:

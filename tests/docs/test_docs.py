@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from reference_pages import FOLDER, TABLES, pages
+from running_blocks import commands
 
 from upwell.curation.parquet import KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def told(path: Path) -> str:
@@ -50,20 +49,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in slugs, f"{told(page)}: {target}"
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Page and command of every line that calls upwell in a console block."""
-    for page in PAGES:
-        for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-            for line in re.sub(r"\\\n\s*", "", block).splitlines():
-                if line.startswith("$ ") and (found := re.search(r"(?:^|\s)upwell (.*)$", line[2:])):
-                    yield told(page), found[1]
-
-
-@pytest.mark.parametrize(("page", "command"), sorted(set(commands())))
+@pytest.mark.parametrize(
+    ("page", "command"), sorted({(told(page), command) for page in PAGES for command in commands(page)})
+)
 def test_commands_parse(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flags exist, values are in range, and settings do not exclude each other; nothing is run."""
     from upwell.cli import application
 
     monkeypatch.setenv("KEY", "x")
-    tokens = shlex.split(re.split(r"\s(?:[#>|]|2>)", command)[0])
-    application().parse_args(tokens, print_error=False, exit_on_error=False)
+    application().parse_args(shlex.split(command), print_error=False, exit_on_error=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upwell.analysis.bootstrap import Floats, between, percent, percentiles, ratio_interval, resampled_sums
-from upwell.analysis.found import Found, Pending, digest_of
+from upwell.analysis.found import Found, Pending
 from upwell.analysis.graded import Source, Text, graded
 from upwell.analysis.judged import Jury
 from upwell.analysis.mistakes import CLASSES, SAYS, mistake
@@ -57,12 +57,7 @@ def errors(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> F
         jury.tell(found)
         return found
 
-    digests = [digest_of(source) for source in sources]
-    return Pending(
-        sources=digests,
-        identity=jury.panel.entry(),
-        finish=finish,
-    )
+    return Pending(identity=jury.panel.entry(), finish=finish)
 
 
 def _by_rule(sources: Sequence[Source], settings: AnalyzeSettings, watch: Watch) -> Found:

@@ -15,7 +15,6 @@ from upwell.analysis.graded import Source, Text
 from upwell.analysis.mistakes import mistake
 from upwell.analysis.settings import AnalyzeSettings
 from upwell.analysis.stepping import equations
-from upwell.engines.base import Engine
 from upwell.measurement.judging import asking, figures
 from upwell.measurement.judging.panel import Panel
 from upwell.measurement.settings import JudgeSettings
@@ -29,7 +28,9 @@ _UNFIT = ("repetition", "truncation", "format")
 """Classes that no judge is asked about: what is wrong in them is how they end."""
 _CALCULATION, _REASONING = ("arithmetic", "quantity"), ("missing", "other")
 """What the rules' classes come to in the judge's two."""
-_RIGHT = 4
+_RIGHT = "right"
+"""Instead of a class, that nothing is wrong."""
+_WRONG_PER_RIGHT = 4
 """For so many wrong responses a right one is judged too."""
 
 
@@ -65,11 +66,9 @@ class Jury:
         UsageError: there is no such model, or the problems have no questions.
     """
 
-    def __init__(
-        self, sources: Sequence[Source], settings: AnalyzeSettings, watch: Watch, engine: Engine | None = None
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], settings: AnalyzeSettings, watch: Watch) -> None:
         assert settings.judge is not None
-        self._settings, self._watch = settings, watch
+        self._settings = settings
         self._runs = [_drawn(source, settings, watch) for source in sources]
         for run in self._runs:
             asking.check_questions(run.problems)
@@ -81,7 +80,6 @@ class Jury:
                 judge_seed=settings.seed, key_env=settings.key_env, price=settings.price, max_usd=settings.max_usd,
             ),
             watch,
-            engine,
         )  # fmt: skip
 
     def poll(self, run: Run) -> int:
@@ -114,7 +112,7 @@ class Jury:
     def _agreement(self, found: Found) -> None:
         itself = figures.of_votes(self._votes, self._settings.votes)
         cases = [(case, one.said[case.key]) for one in self._runs for case in one.cases]
-        right = [said for case, said in cases if case.rule == "right"]
+        right = [said for case, said in cases if case.rule == _RIGHT]
         pairs = [
             (case.rule in _CALCULATION, None if said in (None, "none") else said == "calculation")
             for case, said in cases
@@ -153,16 +151,17 @@ def _drawn(source: Source, settings: AnalyzeSettings, watch: Watch) -> _Cases:
     number = {problem.key: i for i, problem in enumerate(problems)}
     gold = [equations(problem.solution or "") for problem in problems]
     held: dict[bool, list[tuple[int, _Case]]] = {True: [], False: []}
-    most = {False: settings.judged, True: -(-settings.judged // _RIGHT)}
+    most = {False: settings.judged, True: -(-settings.judged // _WRONG_PER_RIGHT)}
     unfit = 0
     watch.begin(f"{source.name}: drawing what is judged", source.run.count("responses"))
     for response, verdict in joined(source.run, Text):
         watch.advance()
         if verdict.correct is None or response.bare:
             continue
-        at = number[response.problem]
-        rule = mistake(response.text, response.finish, verdict.answer, problems[at].question, gold[at])
-        if not verdict.correct and rule in _UNFIT:
+        at, rule = number[response.problem], _RIGHT
+        if not verdict.correct:
+            rule = mistake(response.text, response.finish, verdict.answer, problems[at].question, gold[at])
+        if rule in _UNFIT:
             unfit += 1
             continue
         key = f"{source.name}|{response.key}"
@@ -172,7 +171,7 @@ def _drawn(source: Source, settings: AnalyzeSettings, watch: Watch) -> _Cases:
         kept = held[verdict.correct]
         if len(kept) == most[verdict.correct] and rank < kept[0][0]:
             continue
-        case = _Case(key=key, problem=at, rule="right" if verdict.correct else rule, text=response.text)
+        case = _Case(key=key, problem=at, rule=rule, text=response.text)
         (heapq.heappush if len(kept) < most[verdict.correct] else heapq.heapreplace)(kept, (rank, case))
     watch.end()
     cases = [case for kind in (False, True) for _, case in sorted(held[kind], key=lambda one: -one[0])]
@@ -191,7 +190,7 @@ def _counts(one: _Cases) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """`(calculation, reasoning, none, not decided; problems)`: wrong responses that were judged."""
     table = np.zeros((4, len(one.problems)))
     for case in one.cases:
-        if case.rule != "right":
+        if case.rule != _RIGHT:
             said = one.said[case.key]
             table[3 if said is None else KINDS.index(said), case.problem] += 1
     return table

@@ -10,11 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from upwell.analysis.found import Found, Pending, Row, digest_of
+from upwell.analysis.found import Found, Pending, Row
+from upwell.analysis.published import PAPER
 from upwell.analysis.settings import AMOUNTS, ONLY_SPEED, AnalyzeSettings, check_kind, check_used
 from upwell.errors import UsageError
 from upwell.measurement.watch import Silent, Watch
 from upwell.runs import Run
+from upwell.runs.provenance import digest_file
 from upwell.runs.storage import write_atomically
 
 Study = Callable[[Sequence[str], AnalyzeSettings, Watch], Found | Pending]
@@ -49,10 +51,9 @@ def analyze(
         )
     study: Study = getattr(importlib.import_module(f"upwell.analysis.{kind}"), kind)
     begun = study(sources, settings, watch)
-    if isinstance(begun, Pending):
-        digests, identity = begun.sources, begun.identity
-    else:
-        digests, identity = [digest_of(source) for source in sources], {}
+    pending = begun if isinstance(begun, Pending) else None
+    digests = (pending and pending.sources) or [_digest(source) for source in sources]
+    identity = pending.identity if pending else {}
     fixed = {
         name: value for name, value in asdict(settings).items() if name not in ("out", *ONLY_SPEED, *AMOUNTS)
     }
@@ -86,3 +87,10 @@ def table(rows: Sequence[Row]) -> bytes:
 
 def _cell(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+
+
+def _digest(source: str) -> str:
+    if source.startswith(PAPER):
+        return source
+    path = Path(source)
+    return digest_file(path / "summary.json" if path.is_dir() else path)
