@@ -1,7 +1,7 @@
 """A page on a large run: how long it takes to build, its memory and size, and how long it takes to open in Chromium.
 
     python bench/report.py                      # 5,000 problems x 256 responses, made up, in a temporary folder
-    python bench/report.py --problems 500 --keep /tmp/big
+    python bench/report.py --problems 500 --keep runs/big
 
 Then the same run served: how long until the address answers, memory, and one problem with all its responses.
 """

@@ -69,9 +69,6 @@ class Jury:
     def __init__(self, sources: Sequence[Source], settings: AnalyzeSettings, watch: Watch) -> None:
         assert settings.judge is not None
         self._settings = settings
-        self._runs = [_drawn(source, settings, watch) for source in sources]
-        for run in self._runs:
-            asking.check_questions(run.problems)
         self.panel = Panel(
             "mistake",
             settings.judge,
@@ -81,6 +78,9 @@ class Jury:
             ),
             watch,
         )  # fmt: skip
+        self._runs = [_drawn(source, settings, watch) for source in sources]
+        for run in self._runs:
+            asking.check_questions(run.problems)
 
     def poll(self, run: Run) -> int:
         """Ask for the votes that are owed, into the analysis's own run; how many are owed still."""
