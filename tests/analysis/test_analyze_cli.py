@@ -85,6 +85,7 @@ def test_names_from_runs_do_not_reach_the_terminal_raw(upwell: Upwell, graded: s
             "--parameters does nothing for steps",
             "leave --parameters out",
         ),
+        (["errors", "RUN", "--votes", "5"], "--votes does nothing without a judge", "add --judge MODEL"),
         (["selection", "RUN", "--bootstrap", "3"], "bootstrap is 3", None),
     ],
 )

@@ -128,17 +128,23 @@ _ONLY = {
 
 
 def check_used(kind: str, settings: AnalyzeSettings) -> None:
-    """Refuse a setting that does nothing for this kind of analysis.
+    """Refuse a setting that does nothing for this kind of analysis, or without a judge.
 
     Raises:
         UsageError: names it, and what it is for.
     """
     for field in fields(settings):
         kinds = _ONLY.get(field.name, KINDS)
-        if kind not in kinds and getattr(settings, field.name) != field.default:
-            flag = "--" + field.name.replace("_", "-")
+        if getattr(settings, field.name) == field.default:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        if kind not in kinds:
             raise UsageError(
                 f"{flag} does nothing for {kind}: it is for {', '.join(kinds)}", f"leave {flag} out"
+            )
+        if settings.judge is None and field.name in _ERRORS:
+            raise UsageError(
+                f"{flag} does nothing without a judge", f"add --judge MODEL, or leave {flag} out"
             )
 
 

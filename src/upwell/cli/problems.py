@@ -107,14 +107,16 @@ def check(
 
 
 @app.command
-def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
+def show(key: str, *, field: tuple[str, ...] = (), prompt: str = "auto", model: str | None = None) -> int:
     """Show one problem exactly as a model sees it, special tokens visible.
 
     Parameters
     ----------
     key
-        Key of a problem of a known set, such as gsm8k/test/1f2e3d4c5b6a7980; or the name of a set, for its
-        first problem. For a file of yours: the prompt's name and text are in a run's manifest.json.
+        Key of a problem of a known set, such as gsm8k/test/1f2e3d4c5b6a7980; or the name of a set, or a file, for
+        one of its problems, always the same.
+    field
+        For a file, FIELD=COLUMN. Repeatable.
     prompt
         Prompt template by name; auto is the model's own chat template, or `plain` where it has none.
     model
@@ -125,8 +127,14 @@ def show(key: str, *, prompt: str = "auto", model: str | None = None) -> int:
     from upwell.engines.opening import find_model
     from upwell.engines.settings import EngineSettings
     from upwell.measurement.plan import template_for
+    from upwell.measurement.settings import ProblemSettings
+    from upwell.problems import local
 
-    problem = problems.load(key, limit=1).problems[0] if "/" not in key else problems.find(key)
+    if "/" not in key or local.is_path(key):
+        fields = ProblemSettings(problems=key, field=field).fields()
+        problem = problems.load(key, limit=1, fields=fields).problems[0]
+    else:
+        problem = problems.find(key)
     found = find_model(model or DEFAULT_MODEL, EngineSettings(), say=_say)
     template = template_for(prompt, found, _say)
     text = template.render(problem.question)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from upwell.metrics import Planned
 
 _QUESTION = 60
+_ABOUT = {"population": "problems like these", "fixed": "these problems"}
+"""What an interval is about, by its name in the code."""
 """Characters of a question that a line shows."""
 _HEADLINE = [
     ("pass_ratio", "PassRatio (mean share correct)"),
@@ -227,14 +229,13 @@ def comparison_table(found: Comparison, flips: int) -> None:
 def plan_table(planned: Planned) -> None:
     """Sizes of run with the widths that they would have."""
     out = console()
-    title = f"95 % intervals {100 * planned.width:g} points wide, pass@{planned.k}, {planned.kind}"
+    title = f"95 % intervals {100 * planned.width:g} points wide, pass@{planned.k}, {_ABOUT[planned.kind]}"
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in (
         "samples",
         "problems",
         "responses",
-        "width, problems like these",
-        "width, these problems",
+        *(f"width, {about}" for about in _ABOUT.values()),
         "",
     ):
         table.add_column(column, justify="right")

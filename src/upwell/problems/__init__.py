@@ -116,7 +116,7 @@ def find(key: str, *, data_dir: Path | None = None) -> Problem:
     else:
         raise UsageError(
             f"no problem `{key}`: the key does not begin with a known set",
-            "a key looks like gsm8k/test/<16 hex digits>; problems of a local file are found in their run",
+            "a key looks like gsm8k/test/<16 hex digits>; for a local file: upwell problems show FILE",
         )
     for problem in found:
         if problem.key == key:
