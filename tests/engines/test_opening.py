@@ -161,6 +161,12 @@ def test_an_endpoint_on_this_machine_is_known() -> None:
         assert not Endpoint(url).local
 
 
+def test_an_address_alone_is_led_to_a_server_and_not_repeated() -> None:
+    with pytest.raises(UsageError, match="--judge is an address") as caught:
+        find_model("https://me:password@h.example/v1#m", EngineSettings(), flag="--judge")
+    assert caught.value.hint == "--judge server:URL#NAME" and "password" not in str(caught.value)
+
+
 def test_errors_name_the_flag_that_said_the_model() -> None:
     with pytest.raises(UsageError) as told:
         find_model("nowhere", EngineSettings(), flag="--teacher")

@@ -153,6 +153,9 @@ def find_model(
 
 def _find(name: str, settings: EngineSettings, say: Callable[[str], None]) -> Model:
     kind, colon, rest = name.partition(":")
+    if kind in ("http", "https"):
+        # The address is not repeated: it may hold a password.
+        raise UsageError("--model is an address, and not said to be a server", f"--model {SERVER}:URL#NAME")
     if not colon or kind not in (SERVER, VLLM, BATCH):
         settings.check_used(EMBEDDED, name)
         checkpoint = resolve(name, say=say)
