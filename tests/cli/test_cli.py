@@ -327,6 +327,10 @@ def test_problems_lists_checks_and_shows(sums: Path, tiny_llama: Path) -> None:
     assert listed.returncode == 0 and "gsm8k" in listed.stdout and "MIT" in listed.stdout
     checked = upwell("problems", "check", sums)
     assert checked.returncode == 0 and "100.00 %" in checked.stdout and "Traceback" not in checked.stderr
+    odd = sums.with_name("odd.jsonl")
+    odd.write_text(sums.read_text() + json.dumps({"question": "And you?", "answer": ""}) + "\n")
+    faulty = upwell("problems", "check", odd)
+    assert faulty.returncode == 1 and "empty answer" in faulty.stdout, "can stand before &&"
     mine = upwell("problems", "show", sums, "--model", tiny_llama, "--prompt", "plain")
     assert mine.returncode == 0 and any(row["question"] in mine.stdout for row in ROWS), mine.stderr
     renamed = upwell("problems", "show", sums, "--model", tiny_llama, "--field", "question=nothing")

@@ -51,7 +51,8 @@ def check(
     """Check sets: rows against what is known of the files, and every gold answer against the grader.
 
     Each gold answer is fed back as a response (the worked solution where there is one), with the
-    identical-text tier switched off; those that do not come back correct are listed.
+    identical-text tier switched off; those that do not come back correct are listed. The exit code is 1 where a file of
+    yours has any, or a fault; of known sets it is known that some have, and they are not yours to mend.
 
     Parameters
     ----------
@@ -75,12 +76,14 @@ def check(
     from upwell.errors import UsageError
     from upwell.measurement.gold import check_golds
     from upwell.measurement.settings import ProblemSettings
+    from upwell.problems import local
 
     table = Table(title="Golds fed back to the grader", title_justify="left", title_style="bold")
     for column in ("set", "problems", "correct", "share", "accepted by tier"):
         table.add_column(column, justify="right" if column in ("problems", "correct", "share") else "left")
     skipped: list[str] = []
     details: list[str] = []
+    clean = True
     for name in names or tuple(problems.names()):
         settings = ProblemSettings(problems=name, split=split, limit=limit, field=field)
         try:
@@ -96,6 +99,7 @@ def check(
         share = f"{100 * checked.correct / checked.problems:.2f} %"
         table.add_row(escape(visible(name)), f"{checked.problems:,}", f"{checked.correct:,}", share, tiers)
         faults = [str(fault) for fault in problems.validate(found)]
+        clean &= name in problems.names() or not (local.is_path(name) and (faults or checked.misses))
         details += [f"{name}: {line}" for line in _first(faults, show)]
         details += [f"{name}: {line}" for line in _first([_miss(miss) for miss in checked.misses], show)]
     console().print(table)
@@ -103,7 +107,7 @@ def check(
         sys.stdout.write(visible(line) + "\n")
     for line in skipped:
         sys.stdout.write(visible(f"skipped {line}") + "\n")
-    return 0
+    return 0 if clean else 1
 
 
 @app.command
