@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from made_runs import summary_of
+from made_runs import Said, problem, summary_of, write_graded
 
 from upwell.analysis.settings import AnalyzeSettings
 from upwell.analysis.stage import analyze
 from upwell.errors import UsageError
+from upwell.metrics.intervals import population_interval
 from upwell.runs import Run
 
 
@@ -71,6 +74,44 @@ def test_a_ladder_is_fitted_predicted_and_drawn(tmp_path: Path) -> None:
     assert "is predicted" in " ".join(found["conclusions"])
 
 
+def drawn_ladder(path: Path, *, alike: bool) -> str:
+    """Four rungs over 60 problems, 8 responses each, with their measured runs: the same are hard in all, or others."""
+    rng, tables = np.random.default_rng(2), []
+    hard = rng.random(60)
+    with Run.open(path, verb="train", settings={}, fingerprint={"ladder": "epochs"}) as run:
+        for number, examples in enumerate((100, 200, 400, 800)):
+            own = hard if alike else rng.random(60)
+            right = rng.binomial(8, np.clip(own + 0.08 * number - 0.1, 0, 1))
+            asked = [
+                (problem(i), [Said(correct=bool(n < c)) for n in range(8)])
+                for i, c in enumerate(right.tolist())
+            ]
+            write_graded(path / "measured" / f"{examples}-s1" / "sampled", asked)
+            value = float(right.mean() / 8)
+            low, high = population_interval(value, (right / 8).var(ddof=1), 60)
+            told = {"value": value, "low": float(low), "high": float(high), "problems": 60, "samples": 480}
+            tables.append(
+                {"rung": number + 1, "examples": examples, "seed": 1, "metrics": {"pass_ratio": told}}
+            )
+        run.finish({"ladder": tables, "same": "epochs", "problems": "made"})
+    return str(path)
+
+
+def test_rungs_of_a_ladder_err_together_as_far_as_they_find_the_same_problems_hard(tmp_path: Path) -> None:
+    same = analysed(tmp_path, drawn_ladder(tmp_path / "same", alike=True))
+    other = analysed(tmp_path, drawn_ladder(tmp_path / "other", alike=False))
+    said = [float(found["notes"][0].split("correlation of ")[1].split(",")[0]) for found in (same, other)]
+    assert said[0] > 0.7 and abs(said[1]) < 0.2, said
+    widths = [
+        row(found, "log-linear", "gain")["high"] - row(found, "log-linear", "gain")["low"]
+        for found in (same, other)
+    ]
+    assert widths[0] < 0.75 * widths[1], widths
+    shutil.rmtree(tmp_path / "same" / "measured")
+    gone = analysed(tmp_path, str(tmp_path / "same"))
+    assert "the measured runs are not there" in gone["notes"][0]
+
+
 def test_error_is_accuracy_from_the_other_side(tmp_path: Path) -> None:
     source = ladder(tmp_path / "ladder", RISING)
     right, wrong = (analysed(tmp_path, source, metric=metric) for metric in ("accuracy", "error"))
@@ -98,6 +139,7 @@ def test_tokens_dollars_and_other_metrics(tmp_path: Path) -> None:
         (RISING[:3], "3 different amounts say nothing about what comes after"),
         ([*RISING[:5], (3200, 1, 0.2)], "no form foresaw the largest rung"),
         ([(1000 + 100 * i, 1, 0.2 + 0.08 * i) for i in range(5)], "farther than the data reach"),
+        ([(100 * 4**i, 1, y) for i, y in enumerate((0.1, 0.11, 0.12, 0.8))], "no form lies near the points"),
     ],
 )
 def test_nothing_is_predicted_that_the_data_do_not_support(

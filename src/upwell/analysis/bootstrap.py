@@ -13,7 +13,8 @@ from upwell.metrics.intervals import LEVEL, population_interval
 Floats = npt.NDArray[np.float64]
 _HELD = 4_000_000
 """Counts held at once."""
-_NORMAL = 1.959963984540054
+NORMAL = 1.959963984540054
+"""Standard errors from the middle of a 95 % interval to its end."""
 TAILS = (50 - 50 * LEVEL, 50 + 50 * LEVEL)
 """Percentiles of a 95 % interval."""
 
@@ -44,7 +45,7 @@ def widened(value: float, draws: Floats, problems: int) -> Floats:
     if problems < 2:
         return np.full_like(draws, np.nan)
     stretch = (
-        math.sqrt(problems / (problems - 1)) * float(student.ppf(0.5 + LEVEL / 2, problems - 1)) / _NORMAL
+        math.sqrt(problems / (problems - 1)) * float(student.ppf(0.5 + LEVEL / 2, problems - 1)) / NORMAL
     )
     return value + (draws - value) * stretch
 

@@ -7,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solve_triangular
 from scipy.optimize import brentq
 
 from upwell.analysis.bootstrap import TAILS
-from upwell.analysis.forms import FORMS, Floats, Form, curve, least_squares
+from upwell.analysis.forms import FORMS, Floats, Form, Least, curve, least_squares
 
 _CHI2_95 = 3.841458820694124
 """95 % quantile of chi squared with one degree of freedom."""
@@ -28,8 +29,18 @@ class Measured:
     """`(n,)`, above 0, rising; equal ones are several seeds of one rung."""
     y: Floats
     """`(n,)`, from 0 to 1."""
-    error: Floats
-    """`(n,)`, standard error of measurement, above 0."""
+    covariance: Floats
+    """`(n, n)`, of the errors of measurement. Points that were measured on the same problems err together."""
+
+    @classmethod
+    def apart(cls, x: Floats, y: Floats, error: Floats) -> Measured:
+        """Points whose errors, `(n,)`, have nothing in common."""
+        return cls(x, y, np.diag(error**2))
+
+    @property
+    def error(self) -> Floats:
+        """`(n,)`, standard errors of measurement."""
+        return np.sqrt(np.diag(self.covariance))
 
     @property
     def rungs(self) -> int:
@@ -39,7 +50,7 @@ class Measured:
     def without(self, x: float) -> Measured:
         """All but one rung."""
         kept = self.x != x
-        return Measured(self.x[kept], self.y[kept], self.error[kept])
+        return Measured(self.x[kept], self.y[kept], self.covariance[np.ix_(kept, kept)])
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,11 @@ class Fit:
     levels: Floats
     shapes: Floats
     chi2: float
+    """Least chi squared, by the errors of measurement alone, with what they have in common."""
+    scatter: float
+    """Standard deviation of the points around the curve beyond those errors, such as the luck of a training: what takes
+    chi squared down to its degrees of freedom (Paule and Mandel 1982). Points that lie too well are no evidence of
+    smaller errors: it is 0 then."""
 
     @property
     def freedom(self) -> int:
@@ -68,13 +84,9 @@ class Fit:
         return len(self.data.y) - self.form.count
 
     @property
-    def inflation(self) -> float:
-        """By how much errors are larger than measured: what scatters beyond them, such as the luck of a training.
-
-        The square root of chi squared per degree of freedom where that is above 1 (the Particle Data Group's scale
-        factor), else 1: points that lie too well are no evidence of smaller errors.
-        """
-        return max(1.0, float(np.sqrt(self.chi2 / self.freedom))) if self.freedom > 0 else 1.0
+    def spread(self) -> Floats:
+        """`(n, n)`, covariance of measurement and scatter together."""
+        return _spread(self.data, self.scatter)
 
     @property
     def aicc(self) -> float | None:
@@ -96,16 +108,18 @@ class Fit:
 
     def redrawn(self, times: int, seed: int) -> Redrawn:
         """Parametric bootstrap: the measured points drawn again around the fit, each fitted anew."""
-        rng = np.random.default_rng([seed, 23])
-        noise = rng.normal(size=(times, len(self.data.y))) * self.data.error * self.inflation
+        return self.refitted(_drawn(self.spread, times, seed))
+
+    def refitted(self, noise: Floats) -> Redrawn:
+        """Fits to the fitted accuracies with noise, `(times, n)`."""
         found = least_squares(
-            self.form, self.data.x / self.middle, self.at(self.data.x) + noise, self.data.error
+            self.form, self.data.x / self.middle, self.at(self.data.x) + noise, _weights(self.spread)
         )
         return Redrawn(self, found.levels, found.shapes)
 
     def parameters(self) -> list[Parameter]:
-        """Every parameter with the interval in which chi squared, the others being fitted, is 3.84 or less (times the
-        inflation squared) above its least: Wilks."""
+        """Every parameter with the interval in which chi squared, the others being fitted, is 3.84 or less above its
+        least (Wilks), times what common errors change of the parameter's variance (Kent 1982)."""
         found = []
         for i, name in enumerate(self.form.parameters):
             value = float(self.levels[i] if i < len(self.levels) else self.shapes[i - len(self.levels)])
@@ -122,13 +136,30 @@ class Fit:
             return self.middle
         return self.form.scale[number] if number < len(self.form.scale) else 1.0
 
+    @cached_property
+    def _common(self) -> Floats:
+        """Per parameter: its variance by all of the covariance, over that if errors had nothing in common."""
+        values = np.concatenate([self.levels, self.shapes])
+        steps = np.diag(1e-4 * np.maximum(np.abs(values), 1e-2))
+        moved = np.concatenate([values + steps, values - steps])
+        count = len(self.levels)
+        curves = curve(self.form, self.data.x / self.middle, moved[:, :count], moved[:, count:])
+        slopes = ((curves[: len(values)] - curves[len(values) :]) / (2 * np.diag(steps))[:, None]).T
+        weights = _weights(self.spread)
+        back = np.linalg.pinv(weights @ slopes) @ weights
+        apart = np.einsum("pn,n,pn->p", back, np.diag(self.spread), back)
+        together = np.einsum("pn,nm,pm->p", back, self.spread, back)
+        found: Floats = np.divide(together, apart, out=np.ones_like(apart), where=apart > 0)
+        return found
+
     def _limit(self, number: int, value: float, side: int) -> float | None:
         """Where the rise of chi squared passes its bound, on one side."""
-        bound = self.chi2 + _CHI2_95 * self.inflation**2
+        ratio, weights, y = self.data.x / self.middle, _weights(self.spread), self.data.y[None]
+        least = float(least_squares(self.form, ratio, y, weights).chi2[0])
+        bound = least + _CHI2_95 * float(self._common[number])
 
         def above(at: float) -> float:
-            ratio = self.data.x / self.middle
-            held = least_squares(self.form, ratio, self.data.y[None], self.data.error, held={number: at})
+            held = least_squares(self.form, ratio, y, weights, held={number: at})
             return float(held.chi2[0]) - bound
 
         shape = number >= len(self.form.levels)
@@ -167,13 +198,6 @@ class Redrawn:
         low, high = np.percentile(self.at(x), TAILS, axis=0)
         return low, high
 
-    def measured_band(self, x: float, error: float, seed: int) -> tuple[float, float]:
-        """Limits of what a measurement with that error would give at x."""
-        rng = np.random.default_rng([seed, 29])
-        drawn = self.at(x)[:, 0]
-        low, high = np.percentile(drawn + rng.normal(size=len(drawn)) * error * self.fit.inflation, TAILS)
-        return float(low), float(high)
-
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -192,13 +216,51 @@ class HeldOut:
         return self.low <= self.observed <= self.high
 
 
+def _whitening(covariance: Floats) -> Floats:
+    """What takes errors of that covariance to independent ones of variance 1."""
+    found: Floats = solve_triangular(np.linalg.cholesky(covariance), np.eye(len(covariance)), lower=True)
+    return found
+
+
+def _weights(covariance: Floats) -> Floats:
+    """The diagonal of one over each standard error.
+
+    Points are weighed as if their errors had nothing in common. Weights by the whole covariance would be best if it
+    were known; estimated from some dozen problems, and smaller where the accuracy happens to be, they pull fits off and
+    intervals together (Peelle's puzzle). What the errors have in common goes into all that is said of the fit.
+    """
+    return np.diag(1 / np.sqrt(np.diag(covariance)))
+
+
+def _spread(data: Measured, scatter: float) -> Floats:
+    return data.covariance + scatter**2 * np.eye(len(data.y))
+
+
+def _drawn(covariance: Floats, times: int, seed: int) -> Floats:
+    """Errors of that covariance, `(times, n)`."""
+    rng = np.random.default_rng([seed, 23])
+    drawn: Floats = rng.normal(size=(times, len(covariance))) @ np.linalg.cholesky(covariance).T
+    return drawn
+
+
 def fit(form: Form, data: Measured) -> Fit | None:
     """The form on these points; None where there are not more different amounts than parameters."""
     if data.rungs <= form.count:
         return None
-    middle = float(np.exp(np.log(data.x).mean()))
-    found = least_squares(form, data.x / middle, data.y[None], data.error)
-    return Fit(form, data, found.levels[0], found.shapes[0], float(found.chi2[0]))
+    ratio = data.x / float(np.exp(np.log(data.x).mean()))
+
+    def least(scatter: float) -> Least:
+        return least_squares(form, ratio, data.y[None], _whitening(_spread(data, scatter)))
+
+    def excess(scatter: float) -> float:
+        return float(least(scatter).chi2[0]) - freedom
+
+    chi2, scatter, freedom = float(least(0.0).chi2[0]), 0.0, len(data.y) - form.count
+    if chi2 > freedom > 0:
+        # Accuracies are shares, so with a scatter of 1 no residual is above its error.
+        scatter = float(brentq(excess, 0.0, 1.0, xtol=1e-6, rtol=1e-4)) if excess(1.0) < 0 else 1.0
+    found = least_squares(form, ratio, data.y[None], _weights(_spread(data, scatter)))
+    return Fit(form, data, found.levels[0], found.shapes[0], chi2, scatter)
 
 
 def fits(data: Measured) -> list[Fit]:
@@ -213,10 +275,12 @@ def held_out(form: Form, data: Measured, *, times: int, seed: int) -> HeldOut | 
     if found is None:
         return None
     at = data.x == top
-    weights = 1 / data.error[at] ** 2
-    observed, error = float((data.y[at] * weights).sum() / weights.sum()), float(1 / np.sqrt(weights.sum()))
-    low, high = found.redrawn(times, seed).measured_band(top, error, seed)
-    return HeldOut(top, observed, float(found.at(top)[0]), low, high)
+    predicted, observed = float(found.at(top)[0]), float(data.y[at].mean())
+    # What the rungs err by together, the prediction errs by as well: both are drawn in one.
+    noise = _drawn(_spread(data, found.scatter), times, seed)
+    apart = noise[:, at].mean(axis=1) - (found.refitted(noise[:, ~at]).at(top)[:, 0] - predicted)
+    low, high = predicted + np.percentile(apart, TAILS)
+    return HeldOut(top, observed, predicted, float(low), float(high))
 
 
 def left_out(form: Form, data: Measured) -> list[float | None]:

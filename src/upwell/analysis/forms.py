@@ -58,12 +58,17 @@ def _constant_and_log(ratio: Floats, shapes: Floats) -> Floats:
     return np.broadcast_to(both, (*shapes.shape[:-1], *both.shape))
 
 
+def _left(ratio: Floats, shapes: Floats) -> Floats:
+    """x^-b, which steep curves would take beyond all numbers."""
+    return np.exp(np.clip(-shapes[..., :1] * np.log(ratio), -100.0, 100.0))
+
+
 def _error_left(ratio: Floats, shapes: Floats) -> Floats:
-    return -np.power(ratio, -shapes[..., :1])[..., None]
+    return -_left(ratio, shapes)[..., None]
 
 
 def _ceiling_and_error_left(ratio: Floats, shapes: Floats) -> Floats:
-    left = np.power(ratio, -shapes[..., :1])
+    left = _left(ratio, shapes)
     return np.stack([np.ones_like(left), -left], axis=-1)
 
 
@@ -116,11 +121,11 @@ class Least:
     shapes: Floats
     """`(m, q)`"""
     chi2: Floats
-    """`(m,)`, residuals in units of their errors."""
+    """`(m,)`, squares of the residuals in units of their errors."""
 
 
 def least_squares(
-    form: Form, ratio: Floats, values: Floats, errors: Floats, *, held: dict[int, float] | None = None
+    form: Form, ratio: Floats, values: Floats, whiten: Floats, *, held: dict[int, float] | None = None
 ) -> Least:
     """The parameters that are nearest to the accuracies.
 
@@ -131,7 +136,8 @@ def least_squares(
         form: the curve.
         ratio: `(n,)`, x over the middle.
         values: `(m, n)`, accuracies from 0 to 1.
-        errors: `(n,)`, their standard errors.
+        whiten: `(n, n)`, takes their errors to independent ones of variance 1: for independent errors the diagonal of
+            one over each.
         held: parameters by number that stay at a value; the others are fitted.
     """
     held = held or {}
@@ -141,7 +147,7 @@ def least_squares(
     for i, value in fixed.items():
         grid = np.unique(_put(grid, i, value), axis=0)
     steps = [_step(grid[:, i]) for i in range(grid.shape[1])]
-    solved, chi2 = _solve(form, ratio, values, errors, grid[None], levels)
+    solved, chi2 = _solve(form, ratio, values, whiten, grid[None], levels)
     best = chi2.argmin(axis=1)
     rows = np.arange(len(values))
     shapes = grid[best]
@@ -152,7 +158,7 @@ def least_squares(
         tried = found.shapes[:, None, :] * factors[None]
         for i, value in fixed.items():
             tried[..., i] = value
-        solved, chi2 = _solve(form, ratio, values, errors, tried, levels)
+        solved, chi2 = _solve(form, ratio, values, whiten, tried, levels)
         best = chi2.argmin(axis=1)
         better = chi2[rows, best] <= found.chi2
         found = Least(
@@ -183,12 +189,12 @@ def _step(values: Floats) -> float:
 
 
 def _solve(
-    form: Form, ratio: Floats, values: Floats, errors: Floats, shapes: Floats, held: dict[int, float]
+    form: Form, ratio: Floats, values: Floats, whiten: Floats, shapes: Floats, held: dict[int, float]
 ) -> tuple[Floats, Floats]:
     """The levels of every set of shapes, `(m, g, p)`, and chi squared `(m, g)`; shapes are `(1 or m, g, q)`."""
-    basis = form.basis(ratio, shapes) / errors[:, None]
+    basis = whiten @ form.basis(ratio, shapes)
     target = np.broadcast_to(
-        ((values - form.constant) / errors)[:, None, :], (len(values), basis.shape[1], len(ratio))
+        ((values - form.constant) @ whiten.T)[:, None, :], (len(values), basis.shape[1], len(ratio))
     )
     found = _levels(basis, target, held)
     if form.share and 0 not in held:

@@ -114,6 +114,11 @@ def _with_verdicts(path: str, run: Run, kind: str) -> Run:
     return run
 
 
+def measured_as(row: dict[str, Any]) -> str:
+    """The folder that a row of a ladder's table was measured in."""
+    return "base" if not row["rung"] else f"{row['examples']}-s{row['seed']}"
+
+
 def _measured(path: str, summary: dict[str, Any], kind: str) -> list[Source]:
     rows = summary.get("ladder")
     if rows is None:
@@ -123,7 +128,7 @@ def _measured(path: str, summary: dict[str, Any], kind: str) -> list[Source]:
         )
     found = []
     for row in rows:
-        name = "base" if not row["rung"] else f"{row['examples']}-s{row['seed']}"
+        name = measured_as(row)
         folder = Path(path) / "measured" / name
         way = next((way for way in _WAYS if (folder / way / "summary.json").exists()), None)
         if way is None:

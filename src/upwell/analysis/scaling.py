@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upwell.analysis.bootstrap import NORMAL
 from upwell.analysis.fitting import Fit, HeldOut, Redrawn, alike, fits, held_out, left_out, needed, ranked
 from upwell.analysis.forms import FORMS
 from upwell.analysis.found import Cell, Found, Row
@@ -28,7 +29,7 @@ def scaling(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> 
     """
     found = Found(points=[], fits=[], conclusions=[], notes=[])
     for source in sources:
-        series = read_series(source, settings)
+        series = read_series(source, settings, watch)
         watch.say(f"{series.name}: {len(series.points)} points")
         found.notes.extend(series.notes)
         _study(series, settings, found)
@@ -100,7 +101,7 @@ def _measured(series: Series, chosen: _Chosen | None) -> list[Row]:
     rows: list[Row] = []
     for i, point in enumerate(series.points):
         sign = -1 if flipped else 1
-        half = 1.959963984540054 * point.error
+        half = NORMAL * point.error
         low, high = max(point.value - half, 0.0), min(point.value + half, 1.0)
         rows.append(
             {
@@ -194,8 +195,8 @@ def _describe(series: Series, chosen: _Chosen) -> str:
         says += "fits best"
     shown = [each for each in best.parameters() if each.name in ("gain per doubling", "exponent", "ceiling")]
     told = "; ".join(_parameter(each.name, each.value, each.low, each.high) for each in shown)
-    if best.inflation > 1.05:
-        told += f"; points scatter {best.inflation:.1f} times as far as their errors, and intervals are wider by that"
+    if best.scatter >= 0.0005:
+        told += f"; beyond their errors accuracies scatter by {100 * best.scatter:.1f} points, and intervals say so"
     return f"{says}: {told}."
 
 
@@ -226,6 +227,10 @@ def _why_not(series: Series, chosen: _Chosen) -> str | None:
     ends = [one.at([data.x[0], data.x[-1]]) for one in chosen.close]
     risen = [float(np.percentile(values[:, 1] - values[:, 0], 2.5)) for values in ends]
     if min(risen) <= 0:
+        error = math.sqrt(data.covariance[0, 0] + data.covariance[-1, -1] - 2 * data.covariance[0, -1])
+        if data.y[-1] - data.y[0] > NORMAL * error:
+            scatter = 100 * chosen.best.scatter
+            return f"no form lies near the points: they scatter by {scatter:.1f} points around the nearest"
         return "it is not certain that anything was gained over the amounts seen"
     return None
 

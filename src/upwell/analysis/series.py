@@ -10,15 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from upwell.analysis.bootstrap import NORMAL
+from upwell.analysis.correlation import correlation
 from upwell.analysis.fitting import Measured
+from upwell.analysis.forms import Floats
 from upwell.analysis.published import PAPER, published
 from upwell.analysis.settings import AnalyzeSettings
 from upwell.errors import UsageError
+from upwell.measurement.watch import Watch
 from upwell.runs import Run
 
-_WIDTH = 2 * 1.959963984540054
-"""Standard errors in a 95 % interval."""
 _X = {"examples": "examples", "tokens": "completion_tokens", "usd": "training_seconds"}
+_APART = (
+    "points are taken to err independently: where all were measured on the same problems, intervals are for these "
+    "problems, and what they err by together is not in them"
+)
 _FILE = "x,value,low,high with shares from 0 to 1, or x,value,problems"
 
 
@@ -45,24 +51,28 @@ class Series:
     """Rising in x."""
     base: Point | None = None
     """Without any data, which no form has a place for."""
+    correlation: Floats | None = None
+    """`(n, n)`, of the points' errors; None where nobody knows it, and they are taken as having nothing in common."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def measured(self) -> Measured:
         """The points as arrays."""
-        return Measured(
-            np.array([point.x for point in self.points]),
-            np.array([point.value for point in self.points]),
-            np.array([point.error for point in self.points]),
+        x, y, error = (
+            np.array([getattr(point, name) for point in self.points]) for name in ("x", "value", "error")
         )
+        if self.correlation is None:
+            return Measured.apart(x, y, error)
+        return Measured(x, y, np.outer(error, error) * self.correlation)
 
 
-def read_series(source: str, settings: AnalyzeSettings) -> Series:
+def read_series(source: str, settings: AnalyzeSettings, watch: Watch) -> Series:
     """The points of a source.
 
     Args:
         source: run of `upwell train --ladder ... --problems`, a CSV file, or `paper:NAME`.
         settings: `x`, `metric` and `usd_per_hour`.
+        watch: told of the progress.
 
     Raises:
         UsageError: there is no such source, or it does not hold what is asked of it.
@@ -71,7 +81,7 @@ def read_series(source: str, settings: AnalyzeSettings) -> Series:
         return _paper(source, settings)
     if source.endswith(".csv"):
         return _file(source, settings)
-    return _ladder(source, settings)
+    return _ladder(source, settings, watch)
 
 
 def _paper(source: str, settings: AnalyzeSettings) -> Series:
@@ -89,11 +99,14 @@ def _paper(source: str, settings: AnalyzeSettings) -> Series:
     how = "read off a figure, with 0.2 points of error for that" if curve.read else "as printed"
     return Series(
         name=source, unit=curve.unit, metric=curve.metric, points=points,
-        notes=[f"{source}: {curve.what}; {curve.source}, {how}; errors are binomial over {curve.problems:,} problems"],
+        notes=[
+            f"{source}: {curve.what}; {curve.source}, {how}; errors are binomial over {curve.problems:,} problems; "
+            f"{_APART}"
+        ],
     )  # fmt: skip
 
 
-def _ladder(source: str, settings: AnalyzeSettings) -> Series:
+def _ladder(source: str, settings: AnalyzeSettings, watch: Watch) -> Series:
     run = Run.read(source)
     rows = (run.summary or {}).get("ladder")
     if rows is None:
@@ -108,24 +121,37 @@ def _ladder(source: str, settings: AnalyzeSettings) -> Series:
         raise UsageError("--x usd needs the price of an hour of the machine", "--usd-per-hour 2.5")
     scale = (settings.usd_per_hour or 0) / 3600 if settings.x == "usd" else 1.0
     points, base = [], None
+    rows = sorted(rows, key=lambda row: float(row.get(_X[settings.x]) or 0))  # as the points will be
     for row in rows:
         metric = row["metrics"][label]
+        error = (metric["high"] - metric["low"]) / (2 * NORMAL)
         point = Point(
-            x=float(row.get(_X[settings.x]) or 0) * scale, value=metric["value"],
-            error=(metric["high"] - metric["low"]) / _WIDTH, problems=metric["problems"], samples=metric["samples"],
+            x=float(row.get(_X[settings.x]) or 0) * scale, value=metric["value"], error=error,
+            problems=metric["problems"], samples=metric["samples"],
         )  # fmt: skip
         if row["rung"]:
             points.append(point)
         else:
             base = point
+    alike = correlation(Path(source), [row for row in rows if row["rung"]], label, watch)
     return Series(
         name=Path(source).name, unit=_unit(settings.x), metric=settings.metric or _word(label),
-        points=_sorted(points, source), base=base,
-        notes=[
-            f"{Path(source).name}: errors are those for problems like these; rungs share their problems, so among "
-            "themselves they differ by less"
-        ],
+        points=_sorted(points, source), base=base, correlation=alike, notes=[_errors(Path(source).name, alike)],
     )  # fmt: skip
+
+
+def _errors(name: str, alike: Floats | None) -> str:
+    """What the errors of a ladder's points are."""
+    if alike is None:
+        return (
+            f"{name}: errors are those for problems like these; the measured runs are not there, so {_APART}"
+        )
+    count = len(alike)
+    mean = float((alike.sum() - count) / (count * (count - 1))) if count > 1 else 0.0
+    return (
+        f"{name}: errors are those for problems like these. Rungs were measured on the same problems, so their errors "
+        f"have a mean correlation of {mean:.2f}, by which they move together and differ by less"
+    )
 
 
 def _unit(x: str) -> str:
@@ -161,7 +187,7 @@ def _file(source: str, settings: AnalyzeSettings) -> Series:
     points = [_row(row, number, source) for number, row in enumerate(rows, 2)]
     return Series(
         name=Path(source).name, unit=_unit(settings.x), metric=settings.metric or "accuracy",
-        points=_sorted(points, source),
+        points=_sorted(points, source), notes=[f"{Path(source).name}: {_APART}"],
     )  # fmt: skip
 
 
@@ -181,7 +207,7 @@ def _row(row: dict[str, Any], line: int, source: str) -> Point:
 
     x, value = number("x", 1e-9, math.inf), number("value", 0, 1)
     if row.get("low") not in (None, ""):
-        error = (number("high", value, 1) - number("low", 0, value)) / _WIDTH
+        error = (number("high", value, 1) - number("low", 0, value)) / (2 * NORMAL)
         problems = None
     else:
         problems = int(number("problems", 1, math.inf))
