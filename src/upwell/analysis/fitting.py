@@ -11,7 +11,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import brentq
 
 from upwell.analysis.bootstrap import TAILS
-from upwell.analysis.forms import FORMS, Floats, Form, Least, curve, least_squares
+from upwell.analysis.forms import FORMS, Floats, Form, curve, least_squares
 
 _CHI2_95 = 3.841458820694124
 """95 % quantile of chi squared with one degree of freedom."""
@@ -73,10 +73,10 @@ class Fit:
     shapes: Floats
     chi2: float
     """Least chi squared, by the errors of measurement alone, with what they have in common."""
-    scatter: float
-    """Standard deviation of the points around the curve beyond those errors, such as the luck of a training: what takes
-    chi squared down to its degrees of freedom (Paule and Mandel 1982). Points that lie too well are no evidence of
-    smaller errors: it is 0 then."""
+    inflation: float
+    """How many times as far as their errors the points scatter around the curve, as by the luck of a training; at
+    least 1: points that lie too well are no evidence of smaller errors. What is above 1 is each point's own, and takes
+    chi squared down to its degrees of freedom (without common errors, the Particle Data Group's scale factor)."""
 
     @property
     def freedom(self) -> int:
@@ -86,7 +86,7 @@ class Fit:
     @property
     def spread(self) -> Floats:
         """`(n, n)`, covariance of measurement and scatter together."""
-        return _spread(self.data, self.scatter)
+        return _spread(self.data, self.inflation)
 
     @property
     def aicc(self) -> float | None:
@@ -232,8 +232,9 @@ def _weights(covariance: Floats) -> Floats:
     return np.diag(1 / np.sqrt(np.diag(covariance)))
 
 
-def _spread(data: Measured, scatter: float) -> Floats:
-    return data.covariance + scatter**2 * np.eye(len(data.y))
+def _spread(data: Measured, inflation: float) -> Floats:
+    found: Floats = data.covariance + (inflation**2 - 1) * np.diag(np.diag(data.covariance))
+    return found
 
 
 def _drawn(covariance: Floats, times: int, seed: int) -> Floats:
@@ -249,18 +250,20 @@ def fit(form: Form, data: Measured) -> Fit | None:
         return None
     ratio = data.x / float(np.exp(np.log(data.x).mean()))
 
-    def least(scatter: float) -> Least:
-        return least_squares(form, ratio, data.y[None], _whitening(_spread(data, scatter)))
+    freedom = len(data.y) - form.count
 
-    def excess(scatter: float) -> float:
-        return float(least(scatter).chi2[0]) - freedom
+    def chi2(inflation: float) -> float:
+        whiten = _whitening(_spread(data, inflation))
+        return float(least_squares(form, ratio, data.y[None], whiten).chi2[0])
 
-    chi2, scatter, freedom = float(least(0.0).chi2[0]), 0.0, len(data.y) - form.count
-    if chi2 > freedom > 0:
-        # Accuracies are shares, so with a scatter of 1 no residual is above its error.
-        scatter = float(brentq(excess, 0.0, 1.0, xtol=1e-6, rtol=1e-4)) if excess(1.0) < 0 else 1.0
-    found = least_squares(form, ratio, data.y[None], _weights(_spread(data, scatter)))
-    return Fit(form, data, found.levels[0], found.shapes[0], chi2, scatter)
+    chi2_measured, inflation = chi2(1.0), 1.0
+    if chi2_measured > freedom > 0:
+        most = 1.001 * float(np.sqrt(chi2_measured / freedom))  # what it is without common errors
+        while chi2(most) > freedom:
+            most *= 2
+        inflation = float(brentq(lambda at: chi2(at) - freedom, 1.0, most, xtol=1e-4))
+    found = least_squares(form, ratio, data.y[None], _weights(_spread(data, inflation)))
+    return Fit(form, data, found.levels[0], found.shapes[0], chi2_measured, inflation)
 
 
 def fits(data: Measured) -> list[Fit]:
@@ -276,10 +279,10 @@ def held_out(form: Form, data: Measured, *, times: int, seed: int) -> HeldOut | 
         return None
     at = data.x == top
     predicted, observed = float(found.at(top)[0]), float(data.y[at].mean())
-    # What the rungs err by together, the prediction errs by as well: both are drawn in one.
-    noise = _drawn(_spread(data, found.scatter), times, seed)
-    apart = noise[:, at].mean(axis=1) - (found.refitted(noise[:, ~at]).at(top)[:, 0] - predicted)
-    low, high = predicted + np.percentile(apart, TAILS)
+    # Where the true curve lies above the fit, the others were measured too low; so was the top, by what all err by.
+    noise = _drawn(_spread(data, found.inflation), times, seed)
+    drawn = found.refitted(noise[:, ~at]).at(top)[:, 0] - noise[:, at].mean(axis=1)
+    low, high = np.percentile(drawn, TAILS)
     return HeldOut(top, observed, predicted, float(low), float(high))
 
 

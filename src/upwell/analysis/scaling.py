@@ -17,6 +17,8 @@ from upwell.analysis.settings import AnalyzeSettings
 from upwell.measurement.watch import Watch
 
 _SHARES = ("accuracy at the middle", "gain per doubling", "ceiling")
+_DECIDING = 10
+"""Times as many redraws go into whether the largest rung was foreseen: the choice of a form may hang on it."""
 _CURVE = 60
 """Places of x that a curve is drawn through."""
 
@@ -61,9 +63,8 @@ def _study(series: Series, settings: AnalyzeSettings, found: Found) -> None:
             f"{series.name}: the base ({_percent(series.base.value, flipped)}) is in no fit: it had no data"
         )
     order = fits(data)
-    held = {
-        one.form.name: held_out(one.form, data, times=settings.bootstrap, seed=settings.seed) for one in order
-    }
+    times = _DECIDING * settings.bootstrap
+    held = {one.form.name: held_out(one.form, data, times=times, seed=settings.seed) for one in order}
     order = ranked(order, held)
     _name_what_is_missing(series, found)
     if not order:
@@ -195,8 +196,8 @@ def _describe(series: Series, chosen: _Chosen) -> str:
         says += "fits best"
     shown = [each for each in best.parameters() if each.name in ("gain per doubling", "exponent", "ceiling")]
     told = "; ".join(_parameter(each.name, each.value, each.low, each.high) for each in shown)
-    if best.scatter >= 0.0005:
-        told += f"; beyond their errors accuracies scatter by {100 * best.scatter:.1f} points, and intervals say so"
+    if best.inflation > 1.05:
+        told += f"; points scatter {best.inflation:.1f} times as far as their errors, and intervals are wider by that"
     return f"{says}: {told}."
 
 
@@ -229,8 +230,8 @@ def _why_not(series: Series, chosen: _Chosen) -> str | None:
     if min(risen) <= 0:
         error = math.sqrt(data.covariance[0, 0] + data.covariance[-1, -1] - 2 * data.covariance[0, -1])
         if data.y[-1] - data.y[0] > NORMAL * error:
-            scatter = 100 * chosen.best.scatter
-            return f"no form lies near the points: they scatter by {scatter:.1f} points around the nearest"
+            scatter = f"{chosen.best.inflation:.0f} times as far as their errors"
+            return f"no form lies near the points: they scatter {scatter} around the best"
         return "it is not certain that anything was gained over the amounts seen"
     return None
 
