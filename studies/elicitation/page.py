@@ -16,7 +16,7 @@ from typing import Any
 
 import verdicts
 import world
-from plan import SET, Folders, Form, rows_in, rungs, settings_of
+from plan import SET, Folders, Form, by_size, rows_in, rungs, settings_of
 from upwell import __version__
 from upwell.runs.storage import write_atomically
 
@@ -36,9 +36,9 @@ def write(form: Form, at: Folders, log: Sequence[dict[str, Any]], path: Path | N
     real = verdicts.Arm("real", _measured(at.real), at / "analyses")
     control = verdicts.Arm("control", _measured(at / "control/ladder"), at / "analyses")
     found = [*verdicts.on_arm(real), *verdicts.on_arm(control)]
-    own, gold = (sorted((at / f"own/{arm}-measured").glob("*")) for arm in ("own", "gold"))
+    own, gold = (by_size((at / f"own/{arm}-measured").glob("*")) for arm in ("own", "gold"))
     if own and gold:
-        found.append(verdicts.of_matched(own[-1], gold[-1]))
+        found.append(verdicts.of_matched(own, gold))
     if (at / "leakage/summary.json").exists():
         found.append(verdicts.of_leakage(at / "leakage"))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,12 @@ def _verdicts(found: Iterable[verdicts.Verdict]) -> str:
 interval lies on the other, or where all of it is below {100 * verdicts.MARGIN:g} points. That two things
 are alike holds where the whole interval is within {100 * verdicts.MARGIN:g} points ({100 * verdicts.FLAT:g}
 for coverage), and fails where it excludes zero and is not. Forms of the step curve are told apart by 4 of
-AIC. Everything else cannot be told at this size."""
+AIC. Accuracy grows with the logarithm of the data where it surely grows, no other form is better by
+{verdicts.CLOSE:g} of AICc, and a straight line foresaw the largest rung; it does not where all it can gain over the
+whole ladder is below {100 * verdicts.MARGIN:g} points, or where another form is better by {verdicts.APART:g} of AICc or
+foresaw the largest rung that the line missed. A set shows no sign of a leak where it is not flagged, and
+{100 * verdicts.LEAK:g} % of its problems, learnt by heart, would have shown. Several seeds have to say the same.
+Everything else cannot be told at this size."""
     return _filled(rule) + "\n\n" + _table(["claim", "in the paper", "arm", "verdict", "figures"], rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,8 +197,12 @@ def rows_in(table: Path) -> int:
 
 def rungs(trained: Path) -> list[Path]:
     """Trained rungs of a ladder, the smallest first."""
-    found = [rung for rung in (trained / "rungs").glob("*-s*") if (rung / "summary.json").exists()]
-    return sorted(found, key=lambda rung: [int(part) for part in rung.name.split("-s")])
+    return by_size(rung for rung in (trained / "rungs").glob("*-s*") if (rung / "summary.json").exists())
+
+
+def by_size(named: Iterable[Path]) -> list[Path]:
+    """Folders named EXAMPLES-sSEED, the smallest rung first."""
+    return sorted(named, key=lambda rung: [int(part) for part in rung.name.split("-s")])
 
 
 def _write_questions(form: Form, at: Folders) -> None:
@@ -223,8 +227,9 @@ def _write_questions(form: Form, at: Folders) -> None:
 def _write_gold(at: Folders) -> None:
     asked = [json.loads(line) for line in (at / "own/questions.jsonl").read_text().splitlines()]
     solved = {row["question"]: row for row in asked}
-    kept = [json.loads(line)["question"] for line in (at / "own/set/examples.jsonl").read_text().splitlines()]
-    world.write(at / "own/gold.jsonl", [solved[question] for question in kept])
+    kept = [json.loads(line) for line in (at / "own/set/examples.jsonl").read_text().splitlines()]
+    # Rungs are drawn by the rows' keys, so with the same keys both arms' rungs hold the same questions.
+    world.write(at / "own/gold.jsonl", [solved[row["question"]] | {"id": row["key"]} for row in kept])
 
 
 # Other sets

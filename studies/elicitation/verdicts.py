@@ -3,11 +3,13 @@
 Every rule reads an interval of 95 %. A claim of a change holds where the interval lies on its side of zero; it fails
 where the interval lies on the other side, or where all of it is closer to zero than `MARGIN`. A claim that two things
 are alike holds where the whole interval is within a margin of zero, and fails where it excludes zero and is not. In
-all other cases it cannot be told, which with few problems is the usual outcome, and is said.
+all other cases it cannot be told, which with few problems is the usual outcome, and is said. That nothing was found is
+no finding: a rule that could not have failed says so too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,10 @@ MARGIN = 0.02
 """A change, or a difference between two arms, that is smaller is none."""
 FLAT = 0.05
 """Coverage that moves by less is flat."""
+LEAK = 0.10
+"""The share of problems learnt by heart that has to be excluded: as many more would lie among the easiest tenth."""
+CLOSE, APART = 2.0, 4.0
+"""AICc up to which two forms are not told apart, and from which they are."""
 
 Fit = dict[str, Any]
 
@@ -35,6 +41,12 @@ class Arm:
     """`measured/RUNG`, each with `greedy` and `sampled`."""
     analyses: Path
     """Folder of its analyses, each named ARM-KIND."""
+
+    @property
+    def tops(self) -> list[Path]:
+        """The measured runs of the largest rung, one for each seed."""
+        largest = self.measured[-1].name.partition("-s")[0]
+        return [run for run in self.measured if run.name.partition("-s")[0] == largest]
 
     def analysis(self, kind: str) -> Fit:
         """The summary of an analysis of this arm."""
@@ -88,9 +100,33 @@ def differences(first: Path, second: Path) -> dict[str, Line]:
 
 def on_arm(arm: Arm) -> list[Verdict]:
     """The verdicts on the claims that a ladder speaks to."""
-    base, top = arm.measured[0] / "sampled", arm.measured[-1] / "sampled"
+    base = arm.measured[0] / "sampled"
+    each = [_of_top(arm, base, top / "sampled") for top in arm.tops]
+    return [_capable(arm, base), *together([run.name for run in arm.tops], each), _log_linear(arm)]
+
+
+def together(runs: Sequence[str], each: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """Verdicts of several seeds as one: what all say, with the figures of each; else it cannot be told."""
+    if len(each) == 1:
+        return list(each[0])
+    found: dict[str, list[tuple[str, Verdict]]] = {}
+    for run, told in zip(runs, each, strict=True):
+        for one in told:
+            found.setdefault(one.claim, []).append((run.partition("-s")[2], one))
+    return [
+        Verdict(
+            claim, all_of[0][1].where, all_of[0][1].arm,
+            all_of[0][1].verdict if len({one.verdict for _, one in all_of}) == 1 else UNTOLD,
+            "; ".join(f"seed {seed}: {one.figures}" for seed, one in all_of),
+        )
+        for claim, all_of in found.items()
+    ]  # fmt: skip
+
+
+def _of_top(arm: Arm, base: Path, top: Path) -> list[Verdict]:
+    """What one training of the largest rung says beside the base."""
     moved = differences(base, top)
-    found = [_capable(arm, base)]
+    found = []
     for name, claim, rule in (
         ("pass_ratio", "Fine-tuning raises reliability (PassRatio)", None),
         ("pass@k", "Fine-tuning leaves coverage (pass@k) nearly as it was", FLAT),
@@ -99,26 +135,42 @@ def on_arm(arm: Arm) -> list[Verdict]:
         verdict = changed(line.difference.low, line.difference.high) if rule is None else alike(
             line.difference.low, line.difference.high, rule)  # fmt: skip
         found.append(Verdict(claim, "Figure 3", arm.name, verdict, spoken(line)))
-    return [*found, *_sound(arm, base, top), _log_linear(arm), *_steps(arm, top), _calculation(arm, top)]
+    return [*found, *_sound(arm, base, top), *_steps(arm, top), _calculation(arm, top)]
 
 
-def of_matched(own: Path, gold: Path) -> Verdict:
-    """Whether the model's own answers teach as well as people's, on the same questions."""
-    line = differences(gold, own)["pass_ratio"]
-    verdict = alike(line.difference.low, line.difference.high, MARGIN)
+def of_matched(own: Sequence[Path], gold: Sequence[Path]) -> Verdict:
+    """Whether the model's own answers teach as well as people's, on the same questions: the largest rungs that both
+    have, seed by seed."""
     claim = (
         "Made answers teach as well as people's at the same size (here: self-generated ones, not a teacher's)"
     )
-    return Verdict(claim, "Table 1, in spirit", "own against gold", verdict, spoken(line))
+    where, arm = "Table 1, in spirit", "own against gold"
+    both = {run.name for run in own} & {run.name for run in gold}
+    largest = max((int(name.partition("-s")[0]) for name in both), default=0)
+    runs = [run for run in own if run.name in both and int(run.name.partition("-s")[0]) == largest]
+    if not runs:
+        return Verdict(claim, where, arm, UNTOLD, "no rungs of one size")
+    each = []
+    for run in runs:
+        line = differences(next(other for other in gold if other.name == run.name), run)["pass_ratio"]
+        verdict = alike(line.difference.low, line.difference.high, MARGIN)
+        each.append([Verdict(claim, where, arm, verdict, spoken(line))])
+    return together([run.name for run in runs], each)[0]
 
 
 def of_leakage(run: Path) -> Verdict:
     """Whether the measured set was seen in training."""
-    told = msgspec.json.decode((run / "summary.json").read_bytes())["conclusions"]
-    flagged = any("FLAGGED" in line for line in told)
-    verdict = FAILS if flagged else HOLDS
+    summary = msgspec.json.decode((run / "summary.json").read_bytes())
+    flagged = any("FLAGGED" in line for line in summary["conclusions"])
+    tenth = [fit for fit in summary["fits"] if "easiest tenth" in fit["measure"] and fit["high"] is not None]
+    excluded = bool(tenth) and all(fit["high"] < LEAK for fit in tenth)
+    verdict = FAILS if flagged else HOLDS if excluded else UNTOLD
     claim = "The measured set shows no sign of having been trained on, beyond what its train split shows"
-    return Verdict(claim, "Table 6; reviewer 3", "real", verdict, " ".join(told[:1]))
+    figures = "; ".join(
+        f"{fit['part']}s among the train split's easiest tenth {points(fit)}" for fit in tenth
+    )
+    said = "flagged" if flagged else "not flagged"
+    return Verdict(claim, "Table 6; reviewer 3", "real", verdict, f"{said}; {figures}")
 
 
 def _capable(arm: Arm, base: Path) -> Verdict:
@@ -147,19 +199,45 @@ def _sound(arm: Arm, base: Path, top: Path) -> list[Verdict]:
 
 
 def _log_linear(arm: Arm) -> Verdict:
+    found = arm.analysis("scaling")
+    verdict, figures = grows_with_the_logarithm(found["fits"], found["points"])
     claim = "Accuracy grows with the logarithm of the data, without saturation"
-    fits = arm.analysis("scaling")["fits"]
+    return Verdict(claim, "Figure 1", arm.name, verdict, figures or found["conclusions"][0])
+
+
+def grows_with_the_logarithm(fits: Sequence[Fit], measured: Sequence[Fit]) -> tuple[str, str]:
+    """The verdict on a straight line against the logarithm of the data, and its figures; none where no line was fitted.
+
+    Args:
+        fits: of an analysis of scaling.
+        measured: its points.
+    """
     gain = _fit(fits, form="log-linear", parameter="gain per doubling")
-    behind = _fit(fits, form="log-linear", parameter="AICc above the best")
-    if gain is None or gain["low"] is None:
-        return Verdict(claim, "Figure 1", arm.name, UNTOLD, arm.analysis("scaling")["conclusions"][0])
-    best = behind is None or (behind["value"] or 0.0) < 2
-    verdict = changed(gain["low"], gain["high"])
-    figures = f"{points(gain)} per doubling"
-    if not best and behind is not None:
-        verdict = FAILS if verdict == FAILS else UNTOLD
-        figures += f"; another form fits better (AICc {behind['value']:.1f} lower)"
-    return Verdict(claim, "Figure 1", arm.name, verdict, figures)
+    if gain is None or gain["low"] is None or gain["high"] is None:
+        return UNTOLD, ""
+    xs = [point["x"] for point in measured if point["what"] == "measured"]
+    whole = gain["high"] * math.log2(max(xs) / min(xs))
+    behind = (_fit(fits, form="log-linear", parameter="AICc above the best") or {}).get("value")
+    foresaw = {
+        fit["form"]: str(fit["note"]).endswith("within")
+        for fit in fits
+        if fit["parameter"] == "largest rung from the others"
+    }
+    line = foresaw.get("log-linear")
+    beaten = (behind is not None and behind >= APART) or (line is False and any(foresaw.values()))
+    grows = gain["low"] > 0
+    if whole < MARGIN or (grows and beaten):
+        verdict = FAILS
+    else:
+        verdict = HOLDS if grows and line and behind is not None and behind < CLOSE else UNTOLD
+    told = [
+        f"{points(gain)} per doubling",
+        "too few points to tell forms apart" if behind is None else f"AICc {behind:.1f} above the best form",
+        {None: "too few to foresee the largest rung", True: "the largest rung was foreseen"}.get(
+            line, "the largest rung was missed" + ("" if any(foresaw.values()) else ", by every form")
+        ),
+    ]
+    return verdict, "; ".join(told)
 
 
 def _steps(arm: Arm, top: Path) -> list[Verdict]:
@@ -182,7 +260,7 @@ def _steps(arm: Arm, top: Path) -> list[Verdict]:
     if behind:
         power = min(behind.get("power", 1e9), behind.get("spread", 1e9))
         rival = min(behind[form] for form in ("beta", "flat", "free") if form in behind)
-        verdict = UNTOLD if abs(power - rival) < 4 else HOLDS if power < rival else FAILS
+        verdict = UNTOLD if abs(power - rival) < APART else HOLDS if power < rival else FAILS
         best = min(behind, key=lambda form: behind[form])
         figures = f"best by AIC: {best}; p^s, with or without scatter, {power:.1f} behind the best"
         found.append(Verdict("Accuracy is step accuracy to the power of the steps (Eq. 3)", "Figure 4; reviewer 2",

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import plan
 import verdicts
 import world
 from tiny_models import make_checkpoint
+from upwell.curation.curate import curate
+from upwell.curation.settings import CurateSettings
 
 FOLDER = Path(__file__).parents[2] / "studies" / "elicitation"
 
@@ -46,6 +49,114 @@ def test_a_change(low: float, high: float, sign: int, verdict: str) -> None:
 )
 def test_being_alike(low: float, high: float, verdict: str) -> None:
     assert verdicts.alike(low, high, 0.05) == verdict
+
+
+def line(
+    gain: tuple[float, float], behind: float | None, foresaw: dict[str, bool]
+) -> tuple[list[verdicts.Fit], list[verdicts.Fit]]:
+    """What an analysis of scaling says of a straight line over four doublings."""
+    fits: list[verdicts.Fit] = [
+        {
+            "form": "log-linear", "parameter": "gain per doubling", "value": sum(gain) / 2, "low": gain[0],
+            "high": gain[1], "note": None,
+        },
+        {"form": "log-linear", "parameter": "AICc above the best", "value": behind, "note": "chi squared 1"},
+    ]  # fmt: skip
+    for form, within in foresaw.items():
+        note = f"measured 50.0 %: {'within' if within else 'outside'}"
+        fits.append({"form": form, "parameter": "largest rung from the others", "value": 0.5, "note": note})
+    return fits, [{"what": "measured", "x": x} for x in (100.0, 400.0, 1600.0)]
+
+
+@pytest.mark.parametrize(
+    ("gain", "behind", "foresaw", "verdict"),
+    [
+        ((0.01, 0.03), 0.5, {"log-linear": True}, "holds"),
+        ((0.01, 0.03), None, {"log-linear": True}, "cannot be told"),  # with so few points any line would do
+        ((0.01, 0.03), 0.5, {}, "cannot be told"),
+        ((0.01, 0.03), 0.5, {"log-linear": False, "saturating": False}, "cannot be told"),
+        ((0.01, 0.03), 0.5, {"log-linear": False, "saturating": True}, "fails"),
+        ((0.01, 0.03), 5.0, {"log-linear": True}, "fails"),
+        ((0.01, 0.03), 3.0, {"log-linear": True}, "cannot be told"),
+        (
+            (-0.01, 0.019),
+            0.0,
+            {"log-linear": True},
+            "cannot be told",
+        ),  # eight points over the ladder are no nothing
+        ((-0.01, 0.004), 0.0, {"log-linear": True}, "fails"),
+        ((-0.05, 0.03), 5.0, {"log-linear": False, "saturating": True}, "cannot be told"),
+    ],
+)
+def test_growing_with_the_logarithm(
+    gain: tuple[float, float], behind: float | None, foresaw: dict[str, bool], verdict: str
+) -> None:
+    assert verdicts.grows_with_the_logarithm(*line(gain, behind, foresaw))[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("flag", "highs", "verdict"),
+    [
+        ("not flagged", (0.05, 0.09), "holds"),
+        ("not flagged", (0.05, 0.14), "cannot be told"),  # not looked at closely enough is no finding
+        ("not flagged", (None, None), "cannot be told"),
+        ("FLAGGED", (0.05, 0.3), "fails"),
+    ],
+)
+def test_no_sign_of_a_leak(tmp_path: Path, flag: str, highs: tuple[float | None, ...], verdict: str) -> None:
+    fits = [
+        {"part": part, "measure": "among the other's easiest tenth", "value": 0.0, "low": -0.1, "high": high}
+        for part, high in zip(("question", "solution"), highs, strict=True)
+    ]
+    (tmp_path / "summary.json").write_text(json.dumps({"conclusions": [f"a: {flag}"], "fits": fits}))
+    assert verdicts.of_leakage(tmp_path).verdict == verdict
+
+
+def test_seeds_have_to_agree() -> None:
+    def said(verdict: str) -> list[verdicts.Verdict]:
+        return [verdicts.Verdict("it grows", "Figure 3", "real", verdict, f"so it {verdict}")]
+
+    (one,) = verdicts.together(["8-s1"], [said("holds")])
+    assert (one.verdict, one.figures) == ("holds", "so it holds")
+    (same,) = verdicts.together(["8-s1", "8-s2"], [said("holds"), said("holds")])
+    assert (same.verdict, same.figures) == ("holds", "seed 1: so it holds; seed 2: so it holds")
+    (apart,) = verdicts.together(["8-s1", "8-s2"], [said("holds"), said("fails")])
+    assert apart.verdict == "cannot be told"
+
+
+def test_rungs_by_their_size() -> None:
+    names = ["934-s42", "3737-s44", "467-s42", "3737-s43"]
+    assert [path.name for path in plan.by_size(map(Path, names))] == [
+        "467-s42", "934-s42", "3737-s43", "3737-s44",
+    ]  # fmt: skip
+
+
+def test_the_arms_rungs_hold_the_same_questions(tmp_path: Path) -> None:
+    """Own answers and people's, whatever the answers are called."""
+    model = make_checkpoint("llama", tmp_path / "model")
+    asked = [
+        {
+            "id": f"made/{n}", "question": f"Ann has {n} pears and buys {n % 7} in shop {n}. How many has she?",
+            "answer": f"{n + n % 7}", "solution": f"{n} + {n % 7} = {n + n % 7}\n#### {n + n % 7}",
+        }
+        for n in range(40)
+    ]  # fmt: skip
+    at = plan.Folders(tmp_path)
+    world.write(at / "own/questions.jsonl", asked)
+    world.write(
+        at / "own/answers.jsonl", [row | {"id": f"{row['id']}#{n % 5}"} for n, row in enumerate(asked)]
+    )
+
+    def curated(source: Path, out: Path) -> list[list[str]]:
+        curate(
+            [str(source)], CurateSettings(prompt="plain", model=str(model), ladder="5,10,20", out=str(out))
+        )
+        rows = [json.loads(row) for row in (out / "examples.jsonl").read_text().splitlines()]
+        return [sorted(row["question"] for row in rows if row.get("rung", 9) <= rung) for rung in (1, 2, 3)]
+
+    own = curated(at / "own/answers.jsonl", at / "own/set")
+    plan._write_gold(at)
+    assert curated(at / "own/gold.jsonl", at / "own/gold-set") == own
 
 
 def test_lessons_are_right_and_held_out_templates_are() -> None:
