@@ -205,7 +205,8 @@ class Loss(Record, frozen=True, omit_defaults=True):
     """How likely a model finds a text that is there already."""
 
     key: str
-    """Key of the problem or draft, then `|question` or `|solution`, then `|original` or `|changed`."""
+    """First 12 digits of the digest of its set or run, as the manifest's inputs have it, then `|` and the key of the
+    problem or draft, then `|question` or `|solution`, then `|original` or `|changed`."""
     tokens: int
     """Of the text, without its context."""
     loss: float

@@ -12,10 +12,14 @@ import pytest
 from made_runs import summary_of
 
 from tiny_models import make_checkpoint
+from upwell.analysis.found import Found
+from upwell.analysis.ngrams import overlap, runs_met
 from upwell.analysis.settings import AnalyzeSettings
 from upwell.analysis.stage import analyze
+from upwell.analysis.texts import Texts
 from upwell.errors import UsageError
-from upwell.records import Draft, Loss
+from upwell.measurement.watch import Silent
+from upwell.records import Draft, Example, Loss, Problem
 from upwell.runs import Run
 
 NAMES = ("Ada", "Tom", "Mia", "Leo", "Eva", "Max", "Ida", "Sam", "Zoe", "Jon", "Amy", "Ben")
@@ -166,6 +170,51 @@ def test_a_second_run_reads_only_what_is_owed(
     assert again["conclusions"] == whole["conclusions"]
 
 
+@pytest.fixture(scope="module")
+def same_ids(room: Path) -> tuple[str, str]:
+    """The two sets with ids in common."""
+    for name in ("seen", "unseen"):
+        rows = [json.loads(line) for line in (room / f"{name}.jsonl").read_text().splitlines()]
+        lines = [json.dumps(row | {"id": str(number)}) + "\n" for number, row in enumerate(rows)]
+        (room / f"{name}-by-number.jsonl").write_text("".join(lines), encoding="utf-8")
+    return "seen-by-number.jsonl", "unseen-by-number.jsonl"
+
+
+def test_sets_with_the_same_ids_have_losses_of_their_own(
+    room: Path, same_ids: tuple[str, str], tmp_path: Path
+) -> None:
+    def values(found: dict[str, Any]) -> dict[Any, float]:
+        return {(row["set"], row["part"], row["measure"]): row["value"] for row in found["points"]}
+
+    both = analysed(room, tmp_path / "both", "learnt", *same_ids)
+    keys = [row.key for row in Run.read(tmp_path / "both").rows("losses", Loss)]
+    assert len(keys) == len(set(keys)) == 2 * 16 * 4
+    alone = [values(analysed(room, tmp_path / name, "learnt", name)) for name in same_ids]
+    assert values(both) == pytest.approx(alone[0] | alone[1], rel=1e-4)
+    assert "FLAGGED" in both["conclusions"][0]
+
+
+def test_a_run_with_keys_that_name_no_set_is_read_anew(
+    room: Path, same_ids: tuple[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    new = analysed(room, out, "learnt", *same_ids, limit=5)
+    table = out / "losses.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    old = [row | {"key": row["key"].partition("|")[2], "loss": 1.0} for row in rows]
+    table.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert analysed(room, out, "learnt", *same_ids, limit=5)["points"] == new["points"]
+    assert len(table.read_text().splitlines()) == 2 * len(rows)
+
+
+def test_the_same_texts_twice_are_refused(room: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "seen.jsonl"
+    copy.write_bytes((room / "seen.jsonl").read_bytes())
+    with pytest.raises(UsageError, match="the same texts"):
+        analysed(room, tmp_path / "out", "base", "seen.jsonl", str(copy))
+    assert not (tmp_path / "out").exists()
+
+
 def test_n_grams_of_what_was_trained_on(room: Path, tmp_path: Path) -> None:
     found = analysed(
         room,
@@ -181,15 +230,93 @@ def test_n_grams_of_what_was_trained_on(room: Path, tmp_path: Path) -> None:
     assert shares == {"seen.jsonl": 1.0, "unseen.jsonl": 0.0}
 
 
+TWELVE = "How many eggs do nine hens lay in seven weeks of rain?"
+LONG = "Ada buys four pens, gives two of them to Tom and then finds six more at home. How many has she?"
+
+
+def curated(path: Path, *questions: str, finished: bool = True) -> str:
+    with Run.open(path, verb="curate", settings={}, fingerprint={}) as run:
+        for number, question in enumerate(questions):
+            prompt = f"Solve what follows, step by step.\nQuestion: {question}\nAnswer:"
+            told = "They lay what hens lay in such weather, which is not much. The answer is: 12"
+            run.append(
+                "examples", [Example(key=str(number), prompt=prompt, completion=told, problem=str(number))]
+            )
+        if finished:
+            run.finish({})
+    return str(path)
+
+
+class Counting(Silent):
+    """Counts the rows that it is told of."""
+
+    rows = 0
+
+    def advance(self, rows: int = 1, *, tokens: int | None = 0, usd: float = 0.0) -> None:
+        self.rows += rows
+
+
+def overlapped(source: str, *questions: str, ngram: int = 13) -> tuple[Found, int]:
+    problems = [Problem(key=str(number), question=text, answer="1") for number, text in enumerate(questions)]
+    several = [Texts("mine", "0" * 64, [(problem, None) for problem in problems])]
+    watch, found = Counting(), Found(points=[], conclusions=[])
+    seen = runs_met(several, source, ngram, watch)
+    overlap(several, seen, AnalyzeSettings(out="", train=source, ngram=ngram), found)
+    return found, watch.rows
+
+
+def test_a_question_shorter_than_an_n_gram_is_found_in_a_longer_text(tmp_path: Path) -> None:
+    source = curated(tmp_path / "set", LONG, TWELVE.upper().replace(" ", "  "))
+    found, rows = overlapped(source, TWELVE, TWELVE.replace("rain", "snow"))
+    assert rows == 2
+    assert found.fits[0]["value"] == 0.5
+    assert found.conclusions[0].startswith("mine: 1 of 2 questions (50.0 %")
+    assert "(shorter ones: all of theirs)" in found.conclusions[0]
+    assert "too short" not in found.conclusions[0].lower()
+
+
+def test_a_question_of_a_few_words_is_too_short_to_tell(tmp_path: Path) -> None:
+    source = curated(tmp_path / "set", "What is 3 + 4, Tom?", TWELVE)
+    found, _ = overlapped(source, "What is 3?", LONG)
+    assert found.fits[0]["value"] == 0 and found.fits[0]["problems"] == 1
+    assert "Too short to tell, with fewer than 8 words: 1 more." in found.conclusions[0]
+    alone, _ = overlapped(source, "What is 3?")
+    assert alone.fits == []
+    assert alone.conclusions == ["mine: too short to tell, with fewer than 8 words: all of 1 questions."]
+    # Who asks for n-grams of three words has them.
+    assert overlapped(source, "What is 3?", ngram=3)[0].fits[0]["value"] == 1
+
+
+def test_a_long_question_is_found_by_a_part_of_it_only_where_that_is_there(tmp_path: Path) -> None:
+    for trained, value in ((TWELVE, 0), (LONG.replace("How many has she?", "What now?"), 1)):
+        found, _ = overlapped(curated(tmp_path / str(value), trained), LONG)
+        assert found.fits[0]["value"] == value
+        assert found.conclusions[0].endswith(f"share a run of 13 words with `{tmp_path / str(value)}`.")
+
+
+def test_what_was_trained_on_has_to_be_examples(room: Path, tmp_path: Path) -> None:
+    wrong = {
+        curated(tmp_path / "torn", TWELVE, finished=False): "is not finished",
+        curated(tmp_path / "empty"): "holds no examples",
+        str(tmp_path): "no run at",
+        "nothing.jsonl": "nothing",
+    }
+    for source, message in wrong.items():
+        with pytest.raises(UsageError, match=message):
+            analysed(room, tmp_path / "out", "base", "seen.jsonl", limit=2, train=source)
+    assert not (tmp_path / "out").exists()
+
+
 def drafts(path: Path, teacher: str, seed: int) -> str:
+    """With keys that other runs have too."""
     rows = [
         json.loads(line)
         for line in Path(word_problems(path.with_suffix(".jsonl"), seed, 12)).read_text().splitlines()
     ]
     with Run.open(path, verb="synthesize", settings={}, fingerprint={"seed": seed}) as run:
-        for row in rows:
+        for number, row in enumerate(rows):
             texts = {name: row[name] for name in ("question", "answer", "solution")}
-            run.append("drafts", [Draft(key=row["id"], method="rejection", teacher=teacher, **texts)])
+            run.append("drafts", [Draft(key=str(number), method="rejection", teacher=teacher, **texts)])
         run.finish({"counts": {}})
     return str(path)
 
@@ -204,6 +331,13 @@ def test_distances_of_the_paper(room: Path, tmp_path: Path) -> None:
     fits = {row["measure"]: row for row in summary_of(tmp_path / "out")["fits"]}
     assert fits["D1"]["low"] < 0 < fits["D1"]["high"]
     assert fits["D2"]["low"] > 0, "the train set is known by heart, the test set is not"
+    # In other roles the same losses are read, each still of its own run.
+    table = (tmp_path / "out" / "losses.jsonl").read_bytes()
+    swapped = [f"train={test}", f"reference={other}", f"test={train}"]
+    analyze("leakage", swapped, settings)
+    back = {row["measure"]: row for row in summary_of(tmp_path / "out")["fits"]}
+    assert back["D2"]["value"] == -fits["D2"]["value"]
+    assert (tmp_path / "out" / "losses.jsonl").read_bytes() == table and table.count(b"\n") == 36
     stranger = drafts(tmp_path / "d", "t/2", 5)
     with pytest.raises(UsageError, match="different teachers"):
         analyze(

@@ -11,14 +11,12 @@ import numpy as np
 
 from upwell.analysis.bootstrap import (
     Floats,
-    mean_with_interval,
-    percent,
     percentiles,
     resampled_sums,
     widened,
 )
 from upwell.analysis.found import Found, Pending, Row
-from upwell.analysis.ngrams import grams, shared, trained_on
+from upwell.analysis.ngrams import overlap, runs_met
 from upwell.analysis.settings import AnalyzeSettings
 from upwell.analysis.splits import lower, of_one_making
 from upwell.analysis.texts import CHANGED, ORIGINAL, ROLES, Texts, drafted, twins
@@ -45,7 +43,8 @@ def leakage(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> 
     the suspected one first, then others to set it against.
 
     Raises:
-        UsageError: sources are of both kinds, roles lack or repeat, generators differ, or there is no such model.
+        UsageError: sources are of both kinds, roles lack or repeat, two are the same texts, generators
+            differ, or there is no such model.
     """
     by_role = [source.partition("=")[0] in ROLES and "=" in source for source in sources]
     if any(by_role) and not all(by_role):
@@ -60,6 +59,7 @@ def leakage(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> 
         if len(set(sources)) < len(sources):
             raise UsageError("a set is given twice", "upwell analyze leakage gsm8k/test gsm8k/train")
         texts = [twins(source, settings.limit, settings.seed, watch) for source in sources]
+    _check_distinct(texts, sources)
     model = find_model(
         settings.model or DEFAULT_MODEL,
         EngineSettings(device=settings.device, dtype="float32"),
@@ -70,8 +70,8 @@ def leakage(sources: Sequence[str], settings: AnalyzeSettings, watch: Watch) -> 
             f"`{settings.model}` is served elsewhere: losses need its weights here", "--model CHECKPOINT"
         )
     template = template_for(settings.prompt, model, watch.say)
-    seen = None if settings.train is None else trained_on(settings.train)
-    job = _Job(texts, settings, model, template, seen, watch)
+    met = None if settings.train is None else runs_met(texts, settings.train, settings.ngram, watch)
+    job = _Job(texts, settings, model, template, met, watch)
     return Pending(
         sources=[one.digest for one in texts],
         identity={"model": model.entry(), "prompt_digest": template.digest},
@@ -95,19 +95,32 @@ def _check_roles(texts: Sequence[Texts]) -> None:
         )
 
 
+def _check_distinct(texts: Sequence[Texts], sources: Sequence[str]) -> None:
+    """Equal marks would be equal keys; and a set beside itself says nothing."""
+    first: dict[str, str] = {}
+    for one, source in zip(texts, sources, strict=True):
+        if one.mark in first:
+            raise UsageError(
+                f"`{first[one.mark]}` and `{source}` are the same texts, so neither says anything of the other",
+                "give each set or run once",
+            )
+        first[one.mark] = source
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     texts: list[Texts]
     settings: AnalyzeSettings
     model: Any
     template: Template
-    seen: list[str] | None
+    met: set[int] | None
+    """Runs of words of the questions that what was trained on holds."""
     watch: Watch
 
     def finish(self, run: Run) -> Found:
         """Compute the losses that are owed, then what follows from them."""
         self._read(run)
-        losses = {row.key: row for row in run.rows(TABLE, Loss)}
+        losses = _losses(run)
         found = Found(points=[], fits=[], conclusions=[], notes=[])
         for one in self.texts:
             found.notes.extend(one.notes)
@@ -119,18 +132,14 @@ class _Job:
             _distances(self.texts, losses, self.settings, found)
         else:
             _gaps(self.texts, losses, self.settings, found)
-        if self.seen is not None:
-            self._overlap(found)
+        if self.met is not None:
+            overlap(self.texts, self.met, self.settings, found)
         return found
 
     def _read(self, run: Run) -> None:
-        there = run.keys(TABLE)
-        owed = [
-            (key, context, text)
-            for one in self.texts
-            for key, context, text in _owed(one, self.template)
-            if key not in there
-        ]
+        there = _losses(run)
+        wanted = [asked for one in self.texts for asked in _wanted(one, self.template)]
+        owed = [asked for asked in wanted if asked[0] not in there]
         if not owed:
             return
         try:
@@ -138,7 +147,7 @@ class _Job:
         except ImportError:
             raise MissingExtra("reading texts with a model", "torch", "embedded") from None
         reader = Losses(self.model.checkpoint, device=self.settings.device)
-        self.watch.begin("reading texts", len(owed) + len(there), len(there))
+        self.watch.begin("reading texts", len(wanted), len(wanted) - len(owed))
         for begin in range(0, len(owed), _AT_ONCE):
             batch = owed[begin : begin + _AT_ONCE]
             asked = [
@@ -154,37 +163,29 @@ class _Job:
                     self.watch.advance(1, tokens=len(told))
         self.watch.end()
 
-    def _overlap(self, found: Found) -> None:
-        assert self.seen is not None
-        length = self.settings.ngram
-        known = {gram for text in self.seen for gram in grams(text, length)}
-        for one in self.texts:
-            hits = shared([problem for problem, _ in one.pairs], known, length)
-            share, low, high = mean_with_interval([float(hit) for hit in hits])
-            found.fits.append(
-                {
-                    "set": one.name, "part": "question", "measure": f"{length}-gram in what was trained on",
-                    "value": share, "low": low, "high": high, "problems": len(hits), "note": f"{sum(hits)} questions",
-                }
-            )  # fmt: skip
-            found.conclusions.append(
-                f"{one.name}: {sum(hits):,} of {len(hits):,} questions ({percent(share)}, {100 * low:.1f} to "
-                f"{100 * high:.1f} %) share a run of {length} words with `{self.settings.train}`."
-            )
+
+def _losses(run: Run) -> dict[str, Loss]:
+    """What the run holds, by key.
+
+    Older versions wrote keys that name no set, which repeat where sets have ids in common. None of them is looked
+    up: such a run's texts are read anew, where `Run.keys` would refuse it.
+    """
+    run.mend(TABLE)
+    return {row.key: row for row in run.rows(TABLE, Loss)}
 
 
-def _owed(one: Texts, template: Template) -> list[tuple[str, str, str]]:
+def _wanted(one: Texts, template: Template) -> list[tuple[str, str, str]]:
     """Keys, contexts and texts."""
     found = []
     for problem, twin in one.pairs:
         for version, of in ((ORIGINAL, problem), (CHANGED, twin)):
             if of is None:
                 continue
-            stem = f"{problem.key}|%s|{version}"
             if twin is not None:
-                found.append((stem % "question", "", of.question))
+                found.append((one.key(problem, "question", version), "", of.question))
             if of.solution:
-                found.append((stem % "solution", template.render(of.question), of.solution.strip()))
+                key = one.key(problem, "solution", version)
+                found.append((key, template.render(of.question), of.solution.strip()))
     return found
 
 
@@ -202,7 +203,7 @@ def _sums(one: Texts, losses: dict[str, Loss], part: str) -> tuple[list[Problem]
     kept, rows = [], []
     for problem, twin in one.pairs:
         versions = (ORIGINAL,) if twin is None else (ORIGINAL, CHANGED)
-        told = [losses.get(f"{problem.key}|{part}|{version}") for version in versions]
+        told = [losses.get(one.key(problem, part, version)) for version in versions]
         if all(row is not None for row in told):
             kept.append(problem)
             rows.append(
@@ -333,7 +334,8 @@ def _distances(
     drawn: dict[str, tuple[float, Floats]] = {}
     for one in texts:
         kept, sums = _sums(one, losses, "solution")
-        again = resampled_sums(sums, settings.bootstrap, _seed(settings, one.name))
+        # By role: folders of two runs may have one name, and their problems would then be drawn in pairs.
+        again = resampled_sums(sums, settings.bootstrap, _seed(settings, str(one.role)))
         value = float(sums[0].sum() / sums[1].sum())
         draws = widened(value, again[:, 0] / again[:, 1], len(kept))
         drawn[str(one.role)] = value, draws

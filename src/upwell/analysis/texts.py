@@ -34,6 +34,16 @@ class Texts:
     asked: str | None = None
     """Digest of the prompts that it was written from."""
 
+    @property
+    def mark(self) -> str:
+        """What the keys of its losses begin with. Made of its content, which a rerun has to have in common, so that no
+        other spelling of a path, and no other role, takes another set's losses for its own."""
+        return self.digest[:12]
+
+    def key(self, problem: Problem, part: str, version: str) -> str:
+        """Of the loss of one text. Problems of two sets may have one key, where these are a user's own ids."""
+        return f"{self.mark}|{problem.key}|{part}|{version}"
+
 
 def load_set(source: str) -> problems.ProblemSet:
     """The problems of `NAME`, `NAME/SPLIT` or a file.
