@@ -16,7 +16,7 @@ from typing import Any
 
 import verdicts
 import world
-from plan import SET, Folders, Form, by_size, rows_in, rungs, settings_of
+from plan import SET, Folders, Form, by_size, rows_in, rungs, settings_of, unlike
 from upwell import __version__
 from upwell.runs.storage import write_atomically
 
@@ -36,7 +36,7 @@ def write(form: Form, at: Folders, log: Sequence[dict[str, Any]], path: Path | N
     real = verdicts.Arm("real", _measured(at.real), at / "analyses")
     control = verdicts.Arm("control", _measured(at / "control/ladder"), at / "analyses")
     found = [*verdicts.on_arm(real), *verdicts.on_arm(control)]
-    own, gold = (by_size((at / f"own/{arm}-measured").glob("*")) for arm in ("own", "gold"))
+    own, gold = (by_size((at / f"own/{arm}-measured").glob("*-s*")) for arm in ("own", "gold"))
     if own and gold:
         found.append(verdicts.of_matched(own, gold))
     if (at / "leakage/summary.json").exists():
@@ -90,12 +90,13 @@ def _verdicts(found: Iterable[verdicts.Verdict]) -> str:
 interval lies on the other, or where all of it is below {100 * verdicts.MARGIN:g} points. That two things
 are alike holds where the whole interval is within {100 * verdicts.MARGIN:g} points ({100 * verdicts.FLAT:g}
 for coverage), and fails where it excludes zero and is not. Forms of the step curve are told apart by 4 of
-AIC. Accuracy grows with the logarithm of the data where it surely grows, no other form is better by
-{verdicts.CLOSE:g} of AICc, and a straight line foresaw the largest rung; it does not where all it can gain over the
-whole ladder is below {100 * verdicts.MARGIN:g} points, or where another form is better by {verdicts.APART:g} of AICc or
-foresaw the largest rung that the line missed. A set shows no sign of a leak where it is not flagged, and
-{100 * verdicts.LEAK:g} % of its problems, learnt by heart, would have shown. Several seeds have to say the same.
-Everything else cannot be told at this size."""
+AIC. Accuracy grows with the logarithm of the data where it surely grows, a straight line's AICc can be told and is
+less than {verdicts.CLOSE:g} from the best, and that line foresaw the largest rung; it does not where all it can
+gain over the whole ladder is below {100 * verdicts.MARGIN:g} points, or where it surely grows and another form is
+better by {verdicts.APART:g} of AICc or foresaw the largest rung that the line missed. A set shows a sign of a leak
+where it is flagged, and none where surely less than {100 * verdicts.SHOWS:g} points more of its questions and of its
+solutions lie among the other's easiest tenth: so many would if {100 * verdicts.LEAK:g} % were learnt by heart. Several
+seeds have to say the same. Everything else cannot be told at this size."""
     return _filled(rule) + "\n\n" + _table(["claim", "in the paper", "arm", "verdict", "figures"], rows)
 
 
@@ -144,6 +145,13 @@ def _about_own(form: Form, at: Folders, own: Sequence[Path], gold: Sequence[Path
     )
     if not own:
         return lead + "With none there is nothing to train on."
+    if apart := unlike(at):
+        told = "; ".join(f"{count:,} of {size:,}" for size, count in apart.items())
+        lead += (
+            _filled(f"""Not all rungs hold the same questions, as solutions of people's were turned down: gold has
+            others in {told} examples.""")
+            + "\n\n"
+        )
     rows = []
     for arm, runs in (("own", own), ("gold", gold)):
         for run in runs:

@@ -201,7 +201,7 @@ def rungs(trained: Path) -> list[Path]:
 
 
 def by_size(named: Iterable[Path]) -> list[Path]:
-    """Folders named EXAMPLES-sSEED, the smallest rung first."""
+    """Folders of rungs, named EXAMPLES-sSEED, the smallest rung first."""
     return sorted(named, key=lambda rung: [int(part) for part in rung.name.split("-s")])
 
 
@@ -230,6 +230,31 @@ def _write_gold(at: Folders) -> None:
     kept = [json.loads(line) for line in (at / "own/set/examples.jsonl").read_text().splitlines()]
     # Rungs are drawn by the rows' keys, so with the same keys both arms' rungs hold the same questions.
     world.write(at / "own/gold.jsonl", [solved[row["question"]] | {"id": row["key"]} for row in kept])
+
+
+def unlike(at: Folders) -> dict[int, int]:
+    """Questions that the gold rung has and the own rung of its size has not, by size; sizes without any are left out.
+
+    There are some only where a solution of people's was turned down, as it is near a benchmark's, say: the own answer
+    to the same question stays.
+    """
+    own, gold = (_asked_in(at / f"own/{name}/examples.jsonl") for name in ("set", "gold-set"))
+    found = {size: len(gold[size] - own[size]) for size in sorted(own.keys() & gold.keys())}
+    return {size: count for size, count in found.items() if count}
+
+
+def _asked_in(examples: Path) -> dict[int, set[str]]:
+    """The questions of each rung, by its size."""
+    found: dict[int, set[str]] = {}
+    asked: list[tuple[int, str]] = []
+    for line in examples.read_text().splitlines():
+        row = json.loads(line)
+        if row.get("rung") is not None:
+            asked.append((row["rung"], row["question"]))
+    for last in {rung for rung, _ in asked}:
+        held = [question for rung, question in asked if rung <= last]
+        found[len(held)] = set(held)
+    return found
 
 
 # Other sets

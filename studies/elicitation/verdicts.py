@@ -3,8 +3,11 @@
 Every rule reads an interval of 95 %. A claim of a change holds where the interval lies on its side of zero; it fails
 where the interval lies on the other side, or where all of it is closer to zero than `MARGIN`. A claim that two things
 are alike holds where the whole interval is within a margin of zero, and fails where it excludes zero and is not. In
-all other cases it cannot be told, which with few problems is the usual outcome, and is said. That nothing was found is
-no finding: a rule that could not have failed says so too.
+all other cases it cannot be told, which with few problems is the usual outcome, and is said.
+
+That nothing was found is no finding. So a line against the logarithm of the data holds only where it surely rises, its
+AICc is near the best, and it foresaw the largest rung; and a set was not seen in training only where the intervals
+exclude that `LEAK` of it was. Of several seeds all have to say the same.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from upwell.analysis.splits import TENTH
 from upwell.measurement.comparison import Line, compare
 
 HOLDS, FAILS, UNTOLD = "holds", "fails", "cannot be told"
@@ -25,7 +29,9 @@ MARGIN = 0.02
 FLAT = 0.05
 """Coverage that moves by less is flat."""
 LEAK = 0.10
-"""The share of problems learnt by heart that has to be excluded: as many more would lie among the easiest tenth."""
+"""The share of problems learnt by heart that has to be excluded."""
+SHOWS = LEAK * (1 - TENTH)
+"""As what that shows: all of them lie among the easiest tenth, where a tenth of them would lie anyway."""
 CLOSE, APART = 2.0, 4.0
 """AICc up to which two forms are not told apart, and from which they are."""
 
@@ -106,7 +112,10 @@ def on_arm(arm: Arm) -> list[Verdict]:
 
 
 def together(runs: Sequence[str], each: Sequence[Sequence[Verdict]]) -> list[Verdict]:
-    """Verdicts of several seeds as one: what all say, with the figures of each; else it cannot be told."""
+    """Verdicts of several seeds as one: what all say, with the figures of each; else it cannot be told.
+
+    A seed that is silent on a claim does not agree.
+    """
     if len(each) == 1:
         return list(each[0])
     found: dict[str, list[tuple[str, Verdict]]] = {}
@@ -116,7 +125,9 @@ def together(runs: Sequence[str], each: Sequence[Sequence[Verdict]]) -> list[Ver
     return [
         Verdict(
             claim, all_of[0][1].where, all_of[0][1].arm,
-            all_of[0][1].verdict if len({one.verdict for _, one in all_of}) == 1 else UNTOLD,
+            all_of[0][1].verdict
+            if len(all_of) == len(each) and len({one.verdict for _, one in all_of}) == 1
+            else UNTOLD,
             "; ".join(f"seed {seed}: {one.figures}" for seed, one in all_of),
         )
         for claim, all_of in found.items()
@@ -162,15 +173,19 @@ def of_leakage(run: Path) -> Verdict:
     """Whether the measured set was seen in training."""
     summary = msgspec.json.decode((run / "summary.json").read_bytes())
     flagged = any("FLAGGED" in line for line in summary["conclusions"])
-    tenth = [fit for fit in summary["fits"] if "easiest tenth" in fit["measure"] and fit["high"] is not None]
-    excluded = bool(tenth) and all(fit["high"] < LEAK for fit in tenth)
+    tenth = [fit for fit in summary["fits"] if "easiest tenth" in fit["measure"]]
+    excluded = {"question", "solution"} <= {fit["part"] for fit in tenth} and all(
+        fit["high"] is not None and fit["high"] < SHOWS for fit in tenth
+    )
     verdict = FAILS if flagged else HOLDS if excluded else UNTOLD
     claim = "The measured set shows no sign of having been trained on, beyond what its train split shows"
-    figures = "; ".join(
-        f"{fit['part']}s among the train split's easiest tenth {points(fit)}" for fit in tenth
-    )
+    figures = [
+        f"{fit['part']}s among the train split's easiest tenth "
+        + ("without an interval" if fit["high"] is None else points(fit))
+        for fit in tenth
+    ]
     said = "flagged" if flagged else "not flagged"
-    return Verdict(claim, "Table 6; reviewer 3", "real", verdict, f"{said}; {figures}")
+    return Verdict(claim, "Table 6; reviewer 3", "real", verdict, "; ".join([said, *figures]))
 
 
 def _capable(arm: Arm, base: Path) -> Verdict:
@@ -223,8 +238,8 @@ def grows_with_the_logarithm(fits: Sequence[Fit], measured: Sequence[Fit]) -> tu
         for fit in fits
         if fit["parameter"] == "largest rung from the others"
     }
-    line = foresaw.get("log-linear")
-    beaten = (behind is not None and behind >= APART) or (line is False and any(foresaw.values()))
+    line, others = foresaw.get("log-linear"), [form for form, within in foresaw.items() if within]
+    beaten = (behind is not None and behind >= APART) or (line is False and bool(others))
     grows = gain["low"] > 0
     if whole < MARGIN or (grows and beaten):
         verdict = FAILS
@@ -232,12 +247,23 @@ def grows_with_the_logarithm(fits: Sequence[Fit], measured: Sequence[Fit]) -> tu
         verdict = HOLDS if grows and line and behind is not None and behind < CLOSE else UNTOLD
     told = [
         f"{points(gain)} per doubling",
-        "too few points to tell forms apart" if behind is None else f"AICc {behind:.1f} above the best form",
+        _behind(fits, behind),
         {None: "too few to foresee the largest rung", True: "the largest rung was foreseen"}.get(
-            line, "the largest rung was missed" + ("" if any(foresaw.values()) else ", by every form")
+            line,
+            "the largest rung was missed, "
+            + (f"but foreseen by {' and '.join(others)}" if others else "by every form"),
         ),
     ]
     return verdict, "; ".join(told)
+
+
+def _behind(fits: Sequence[Fit], behind: float | None) -> str:
+    """How far a straight line is from the best form by AICc, and which that is."""
+    if behind is None:
+        return "too few points to tell forms apart"
+    defined = [fit for fit in fits if fit["parameter"] == "AICc above the best" and fit["value"] is not None]
+    best = min(defined, key=lambda fit: fit["value"])["form"]
+    return "best by AICc" if best == "log-linear" else f"AICc {behind:.1f} behind the best ({best})"
 
 
 def _steps(arm: Arm, top: Path) -> list[Verdict]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,10 +96,25 @@ def test_growing_with_the_logarithm(
     assert verdicts.grows_with_the_logarithm(*line(gain, behind, foresaw))[0] == verdict
 
 
+def test_why_it_does_not_grow_with_the_logarithm() -> None:
+    fits, measured = line((0.01, 0.03), 5.0, {"log-linear": False, "saturating": True})
+    fits.append(
+        {"form": "saturating", "parameter": "AICc above the best", "value": 0.0, "note": "chi squared 1"}
+    )
+    assert verdicts.grows_with_the_logarithm(fits, measured)[1] == (
+        "+2.0 points [+1.0, +3.0] per doubling; AICc 5.0 behind the best (saturating); "
+        "the largest rung was missed, but foreseen by saturating"
+    )
+    few = verdicts.grows_with_the_logarithm(*line((0.01, 0.03), None, {}))[1]
+    assert few.endswith("; too few points to tell forms apart; too few to foresee the largest rung")
+
+
 @pytest.mark.parametrize(
     ("flag", "highs", "verdict"),
     [
-        ("not flagged", (0.05, 0.09), "holds"),
+        ("not flagged", (0.05, 0.08), "holds"),
+        ("not flagged", (0.05, 0.095), "cannot be told"),  # a tenth learnt by heart is nine points more
+        ("not flagged", (None, 0.05), "cannot be told"),
         ("not flagged", (0.05, 0.14), "cannot be told"),  # not looked at closely enough is no finding
         ("not flagged", (None, None), "cannot be told"),
         ("FLAGGED", (0.05, 0.3), "fails"),
@@ -122,6 +139,30 @@ def test_seeds_have_to_agree() -> None:
     assert (same.verdict, same.figures) == ("holds", "seed 1: so it holds; seed 2: so it holds")
     (apart,) = verdicts.together(["8-s1", "8-s2"], [said("holds"), said("fails")])
     assert apart.verdict == "cannot be told"
+    (silent,) = verdicts.together(["8-s1", "8-s2"], [said("holds"), []])
+    assert (silent.verdict, silent.figures) == ("cannot be told", "seed 1: so it holds")
+
+
+def test_all_seeds_of_the_largest_rung_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["934-s1", "934-s2", "3737-s1", "3737-s2"]
+    own, gold = (
+        [Path(arm, name) for name in [*names, *more]] for arm, more in (("own", ["7473-s1"]), ("gold", []))
+    )
+    assert [run.name for run in verdicts.Arm("real", (Path("base"), *gold), Path()).tops] == names[2:]
+    limits = {"3737-s1": (-0.01, 0.01), "3737-s2": (-0.01, 0.01)}
+
+    def differences(first: Path, second: Path) -> dict[str, object]:
+        assert (first.parent.name, second.parent.name, first.name) == ("gold", "own", second.name)
+        low, high = limits[first.name]
+        apart = SimpleNamespace(value=0.0, low=low, high=high, detectable=None, problems=9)
+        return {"pass_ratio": SimpleNamespace(first=0.5, second=0.5, difference=apart)}
+
+    monkeypatch.setattr(verdicts, "differences", differences)
+    both = verdicts.of_matched(own, gold)
+    assert both.verdict == "holds"
+    assert both.figures.startswith("seed 1: 50.0% to 50.0%") and "; seed 2: " in both.figures
+    limits["3737-s2"] = (0.01, 0.3)
+    assert verdicts.of_matched(own, gold).verdict == "cannot be told"
 
 
 def test_rungs_by_their_size() -> None:
@@ -157,6 +198,12 @@ def test_the_arms_rungs_hold_the_same_questions(tmp_path: Path) -> None:
     own = curated(at / "own/answers.jsonl", at / "own/set")
     plan._write_gold(at)
     assert curated(at / "own/gold.jsonl", at / "own/gold-set") == own
+    assert plan.unlike(at) == {}
+    kept = (at / "own/gold.jsonl").read_text().splitlines()
+    (at / "own/fewer.jsonl").write_text("\n".join(kept[1:]) + "\n")  # as if a solution had been turned down
+    shutil.rmtree(at / "own/gold-set")
+    curated(at / "own/fewer.jsonl", at / "own/gold-set")
+    assert plan.unlike(at) == {5: 1, 10: 1, 20: 1}
 
 
 def test_lessons_are_right_and_held_out_templates_are() -> None:
