@@ -18,6 +18,7 @@ import verdicts
 import world
 from plan import SET, Folders, Form, by_size, rows_in, rungs, settings_of, unlike
 from upwell import __version__
+from upwell.analysis.fitting import CLOSE
 from upwell.runs.storage import write_atomically
 
 _SHOWN = ("ladder", "steps", "errors")
@@ -91,7 +92,7 @@ interval lies on the other, or where all of it is below {100 * verdicts.MARGIN:g
 are alike holds where the whole interval is within {100 * verdicts.MARGIN:g} points ({100 * verdicts.FLAT:g}
 for coverage), and fails where it excludes zero and is not. Forms of the step curve are told apart by 4 of
 AIC. Accuracy grows with the logarithm of the data where it surely grows, a straight line's AICc can be told and is
-less than {verdicts.CLOSE:g} from the best, and that line foresaw the largest rung; it does not where all it can
+less than {CLOSE:g} from the best, and that line foresaw the largest rung; it does not where all it can
 gain over the whole ladder is below {100 * verdicts.MARGIN:g} points, or where it surely grows and another form is
 better by {verdicts.APART:g} of AICc or foresaw the largest rung that the line missed. A set shows a sign of a leak
 where it is flagged, and none where surely less than {100 * verdicts.SHOWS:g} points more of its questions and of its

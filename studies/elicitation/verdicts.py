@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from upwell.analysis.fitting import CLOSE
 from upwell.analysis.splits import TENTH
 from upwell.measurement.comparison import Line, compare
 
@@ -32,8 +33,8 @@ LEAK = 0.10
 """The share of problems learnt by heart that has to be excluded."""
 SHOWS = LEAK * (1 - TENTH)
 """As what that shows: all of them lie among the easiest tenth, where a tenth of them would lie anyway."""
-CLOSE, APART = 2.0, 4.0
-"""AICc up to which two forms are not told apart, and from which they are."""
+APART = 4.0
+"""AICc from which two forms are told apart; up to `CLOSE` they are not."""
 
 Fit = dict[str, Any]
 
